@@ -1,0 +1,43 @@
+"""Every table of the warehouse: ``TABLES`` maps its name to its record."""
+
+from schemas.core.compound import COMPOUND
+from schemas.core.compound_name import COMPOUND_NAME
+from schemas.core.context import CONTEXT
+from schemas.core.context_name import CONTEXT_NAME
+from schemas.core.dataset import DATASET
+from schemas.core.expression import EXPRESSION
+from schemas.core.gene import GENE
+from schemas.core.gene_name import GENE_NAME
+from schemas.core.sample import SAMPLE
+from schemas.core.source_file import SOURCE_FILE
+from schemas.core.viability import VIABILITY
+from schemas.mart.agreement import AGREEMENT
+from schemas.mart.condition import CONDITION
+from schemas.mart.condition_match import CONDITION_MATCH
+from schemas.mart.differential_expression import DIFFERENTIAL_EXPRESSION
+from schemas.mart.dose_response import DOSE_RESPONSE
+from schemas.mart.gene_variance import GENE_VARIANCE
+from schemas.table import Table
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        DATASET,
+        SOURCE_FILE,
+        COMPOUND,
+        COMPOUND_NAME,
+        CONTEXT,
+        CONTEXT_NAME,
+        GENE,
+        GENE_NAME,
+        SAMPLE,
+        EXPRESSION,
+        VIABILITY,
+        CONDITION,
+        DIFFERENTIAL_EXPRESSION,
+        GENE_VARIANCE,
+        DOSE_RESPONSE,
+        CONDITION_MATCH,
+        AGREEMENT,
+    )
+}

@@ -1,0 +1,1 @@
+"""Computed and model-ready."""

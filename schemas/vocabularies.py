@@ -1,0 +1,143 @@
+"""Closed vocabularies: every value that a coded column may hold, with its meaning.
+
+A vocabulary is a mapping from value to meaning; models take its keys, the table pages print both.
+"""
+
+from typing import Final
+
+ASSAYS: Final = {
+    "l1000": "Luminex bead array of 978 landmark genes",
+    "drugseq": "DRUG-seq: multiplexed 3' RNA sequencing of lysates in wells",
+    "viability": "drug-response screen: viability after treatment over a dose series",
+}
+
+VALUE_SCALES: Final = {
+    "counts": "raw non-negative integer counts (reads or UMIs)",
+    "log2": "normalized log2 expression",
+    "viability": "fraction of the vehicle control's signal, 1 = untreated",
+}
+
+ACCESS: Final = {
+    "open": "anonymous download",
+    "registration": "download after registration or with a token",
+    "manual": "on request or by hand only",
+}
+
+SAMPLE_KINDS: Final = {
+    "compound": "treated with a compound under study",
+    "positive_control": "treated with a compound of known effect; has effects like any other",
+    "vehicle": "solvent only: the reference of effects",
+    "untreated": "medium only, no solvent: kept, but not a reference of effects",
+    "genetic": "genetic perturbation or its vector control: outside this warehouse, counted",
+    "biologic": "ligand, antibody or other biologic: outside this warehouse, counted",
+    "empty": "no cells or no measurement: outside this warehouse, counted",
+}
+
+CONTROL_KINDS: Final = {
+    "vehicle": "solvent only: the reference of effects",
+    "untreated": "medium only: not a reference of effects",
+}
+
+SAMPLE_FLAGS: Final = {
+    "dose_missing": "treated, but the publisher gives no dose; the sample belongs to no condition",
+    "dose_zero": "treated, but the publisher's dose is zero; the sample belongs to no condition",
+    "time_missing": "the publisher gives no treatment time; the sample belongs to no condition",
+    "low_quality_reported": "the publisher marks the sample as failed or low quality",
+    "low_library": "total count far below the others of its dataset (below a tenth of the median)",
+}
+
+MEASUREMENT_FLAGS: Final = {
+    "viability_above_3": "viability above 3: outside what growth in the assay allows",
+    "viability_below_minus_1": "viability below -1",
+    "viability_negative": "viability below 0 after the publisher's background subtraction",
+}
+
+RESPONSE_FLAGS: Final = {
+    "ic50_censored": "the published IC50 stands at the top dose: not reached, true value is higher",
+    "ec50_extrapolated": "fitted EC50 lies outside the tested doses",
+    "too_few_points": "fewer than five finite points: not fitted",
+    "flat": "the curve is not better than a constant (F-test, p >= 0.05)",
+    "rising": "viability rises with dose",
+    "on_bound": "a fitted parameter stands on its bound",
+    "gr_flat_reported": "the publisher calls the growth-rate curve flat; GR50 is not defined",
+    "gr_missing_reported": "the publisher gives no growth-rate metrics",
+    "mean_viability_above_3": "the published mean viability is above 3: implausible",
+}
+
+REPLICATE_LEVELS: Final = {
+    "experiment": "one curve of one experiment or batch",
+    "pooled": "one curve over all replicates, as published",
+}
+
+DOSE_RESPONSE_MODELS: Final = {
+    "log_logistic_3": "three-parameter log-logistic, upper asymptote 1",
+    "none": "not fitted: no points published, or too few",
+}
+
+COMPOUND_METHODS: Final = {
+    "structure": "parent of the structure the publisher gives",
+    "inchikey": "InChIKey the publisher gives",
+    "pubchem_cid": "structure of the PubChem CID the publisher gives",
+    "vendor_id": "structure of the publisher's compound id in the reference table",
+    "reference_name": "structure of that name in the reference table",
+    "pubchem_name": "structure of the PubChem compound of that name",
+    "mixture": "a combination; parents of all its components",
+    "unresolved": "no structure found; the reason stands beside",
+}
+
+CONTEXT_METHODS: Final = {
+    "curated": "the project's curated table",
+    "accession": "Cellosaurus or Cell Ontology accession the publisher gives",
+    "model_id": "DepMap or Sanger model id, or CCLE name, the publisher gives",
+    "name": "exact name in a reference",
+    "synonym": "exact synonym in a reference",
+    "stripped_name": "name without case and punctuation, unique in the reference",
+    "unresolved": "no cell line or cell type found; the reason stands beside",
+}
+
+CONTEXT_KINDS: Final = {
+    "cell_line": "cell line of Cellosaurus",
+    "primary_cell": "primary cell type of the Cell Ontology",
+    "unresolved": "not known yet",
+}
+
+GENE_METHODS: Final = {
+    "ensembl_id": "Ensembl gene id the publisher gives, version dropped",
+    "entrez_id": "Entrez gene id the publisher gives",
+    "symbol": "current HGNC symbol",
+    "previous_symbol": "previous HGNC symbol, unique",
+    "alias_symbol": "HGNC alias symbol, unique",
+    "unresolved": "no gene found; the reason stands beside",
+}
+
+CONFIDENCES: Final = {
+    "high": "identifier or structure, no alternative",
+    "medium": "a name with exactly one candidate",
+    "low": "a choice among several candidates, or an unverifiable key",
+    "none": "unresolved",
+}
+
+ESTIMABILITY: Final = {
+    "estimable": "effect, standard error and p-value are given",
+    "no_control": "no vehicle sample of the same context, time and vehicle group",
+    "confounded_with_plate": "no chain of plates connects the condition with its vehicle samples",
+    "no_residual_df": "no replicates anywhere in the fit unit: the variance cannot be estimated",
+    "no_tested_gene": "no gene of the fit unit passes the count filter",
+}
+
+CONTROL_SCOPES: Final = {
+    "same_plate": "every plate of the condition holds vehicle samples",
+    "linked_plates": "some plate without vehicle is compared through conditions it shares with other plates",
+}
+
+AGREEMENT_METRICS: Final = {
+    "spearman_log2_fold_change": "Spearman correlation of log2 fold changes over shared genes",
+    "direction_agreement": "share of equal signs over genes significant on both sides (adjusted p < 0.05)",
+}
+
+AGREEMENT_STATUS: Final = {
+    "ok": "value given",
+    "too_few_genes": "fewer than two shared genes",
+    "constant_profile": "one side does not vary",
+    "no_shared_significant_gene": "no gene is significant on both sides",
+}
