@@ -1,0 +1,1 @@
+"""How data is read, harmonized, computed, written and scanned: frames and arrays in and out, no Dagster."""

@@ -1,0 +1,40 @@
+"""Row accounts: how many rows went into a step, how many came out, and why they differ."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class RowAccount:
+    """Rows in and out of a step.
+
+    Args:
+        n_in: rows read.
+        n_out: rows kept.
+        dropped: rows not kept, by reason; they add up to ``n_in - n_out``.
+        noted: rows kept but flagged or resolved in some way, by remark.
+    """
+
+    n_in: int
+    n_out: int
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    noted: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        assert self.n_in - sum(self.dropped.values()) == self.n_out, f"unbalanced row account: {self}"
+
+
+def total(accounts: Iterable[RowAccount]) -> RowAccount:
+    """Return the sum of the accounts of a step's parts.
+
+    >>> total([RowAccount(3, 2, {"empty": 1}), RowAccount(5, 4, {"empty": 1}, {"vehicle": 2})])
+    RowAccount(n_in=8, n_out=6, dropped={'empty': 2}, noted={'vehicle': 2})
+    """
+    parts = list(accounts)
+    return RowAccount(
+        n_in=sum(part.n_in for part in parts),
+        n_out=sum(part.n_out for part in parts),
+        dropped=dict(sum((Counter(part.dropped) for part in parts), Counter())),
+        noted=dict(sum((Counter(part.noted) for part in parts), Counter())),
+    )
