@@ -1,0 +1,47 @@
+"""What is stale: datasets whose tables were made from other files, or by other code, than there are now."""
+
+from pathlib import Path
+
+from etl.provenance import provenance_of, source_files
+from etl.sources import SOURCES
+from etl.sources.base import Source, TranscriptomicSource
+from etl.warehouse.delta import committed_fingerprint
+from schemas import TABLES
+from schemas.table import Table
+
+OF_SCREENS_ONLY = ("core/viability", "mart/dose_response")
+OF_EVERY_DATASET = ("core/source_file", "core/dataset", "core/compound_name", "core/context_name")
+
+
+def tables_of(source: Source) -> list[Table]:
+    """Return the tables that a dataset has rows in, those shared by all datasets left out."""
+    per_dataset = [table for table in TABLES.values() if "dataset_id" in table.partition_by]
+    if isinstance(source, TranscriptomicSource):
+        return [table for table in per_dataset if table.name not in OF_SCREENS_ONLY]
+    return [table for table in per_dataset if table.name in OF_SCREENS_ONLY + OF_EVERY_DATASET]
+
+
+def available(raw_root: Path) -> list[str]:
+    """Return the datasets that have a raw folder."""
+    return [dataset_id for dataset_id in SOURCES if (raw_root / dataset_id).is_dir()]
+
+
+def is_fresh(dataset_id: str, *, root: str, raw_root: Path) -> bool:
+    """Say whether every table of a dataset was made from the files and by the code that are here now.
+
+    Raises:
+        BadInputError: a required file of the dataset is missing.
+    """
+    source = SOURCES[dataset_id]
+    wanted = provenance_of(source_files(source.spec, raw_root), run_id="").fingerprint
+    where = {"dataset_id": dataset_id}
+    return all(committed_fingerprint(root, table, where) == wanted for table in tables_of(source))
+
+
+def stale(*, root: str, raw_root: Path) -> list[str]:
+    """Return the datasets whose files are here and whose tables are missing or out of date."""
+    return [
+        dataset_id
+        for dataset_id in available(raw_root)
+        if not is_fresh(dataset_id, root=root, raw_root=raw_root)
+    ]

@@ -1,0 +1,54 @@
+"""Facts across tables: which columns refer to which table, and how much was resolved."""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from etl.settings import DEFAULT_ROOT
+from etl.warehouse.scan import scan
+from schemas.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A column whose values stand in the column of the same name of another table."""
+
+    table: str
+    column: str
+    target: str
+
+
+REFERENCES = (
+    Reference("core/sample", "compound_id", "core/compound"),
+    Reference("core/sample", "context_id", "core/context"),
+    Reference("core/expression", "sample_id", "core/sample"),
+    Reference("core/expression", "gene_id", "core/gene"),
+    Reference("core/viability", "compound_id", "core/compound"),
+    Reference("core/viability", "context_id", "core/context"),
+    Reference("mart/condition", "compound_id", "core/compound"),
+    Reference("mart/differential_expression", "condition_id", "mart/condition"),
+    Reference("mart/differential_expression", "gene_id", "core/gene"),
+    Reference("mart/dose_response", "compound_id", "core/compound"),
+)
+"""Every reference between tables; each becomes a check in the Dagster UI."""
+
+
+def dangling(reference: Reference, *, root: str = DEFAULT_ROOT) -> pl.Series:
+    """Return the distinct values of a column that its target table lacks, sorted; none where all is well."""
+    column = pl.col(reference.column)
+    referring = scan(reference.table, root=root).select(column).drop_nulls().unique()
+    target = scan(reference.target, root=root).select(column).unique()
+    return referring.join(target, on=reference.column, how="anti").collect()[reference.column].sort()
+
+
+def resolution_shares(table: Table, *, root: str = DEFAULT_ROOT) -> pl.DataFrame:
+    """Return per dataset and method of a name table: n reported names and their share, most used first.
+
+    Args:
+        table: ``core/compound_name``, ``core/context_name`` or ``core/gene_name``.
+        root: warehouse root.
+    """
+    counted = scan(table, root=root).group_by("dataset_id", "method").agg(n=pl.len()).collect()
+    return counted.with_columns(share=pl.col("n") / pl.col("n").sum().over("dataset_id")).sort(
+        "dataset_id", "n", "method", descending=[False, True, False]
+    )
