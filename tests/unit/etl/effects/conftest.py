@@ -1,0 +1,99 @@
+"""Reference tables of differential expression, read once."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from etl.effects.estimate import EffectEstimates, estimate_effects
+
+Table = Callable[[str], pl.DataFrame]
+
+
+@pytest.fixture(scope="session")
+def table(reference_dir: Path) -> Table:
+    """Reference table by name."""
+
+    @cache
+    def read(name: str) -> pl.DataFrame:
+        return pl.read_parquet(reference_dir / "differential_expression" / f"{name}.parquet")
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def scalar(table: Table) -> Callable[[str, str], float]:
+    """Reference number by set and key."""
+
+    def read(group: str, key: str) -> float:
+        return table("scalars").filter(set=group, key=key, i=1)["value"].item()
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def estimated(table: Table) -> Callable[..., tuple[list[str], EffectEstimates]]:
+    """Genes and our estimates of a reference input."""
+
+    @cache
+    def estimate(
+        values: str, meta: str, scale: str = "log2", trend: bool = False
+    ) -> tuple[list[str], EffectEstimates]:
+        joined = table(meta).select("id", "plate", "cond").join(table(values), on="id", validate="1:1")
+        genes = joined.columns[3:]
+        effects = estimate_effects(
+            joined.select(genes).to_numpy(),
+            condition=joined["cond"].to_numpy(),
+            plate=joined["plate"].to_numpy(),
+            is_control=(joined["cond"] == "DMSO").to_numpy(),
+            scale=scale,
+            trend=trend,
+        )
+        return genes, effects
+
+    return estimate
+
+
+def by_gene(genes: list[str], effects: EffectEstimates) -> pl.DataFrame:
+    """Per-gene results under the names of the reference."""
+    return pl.DataFrame(
+        {
+            "gene": genes,
+            "Amean": effects.mean_expression,
+            "sigma": effects.sigma,
+            "s2.prior": effects.prior_variance,
+            "df.prior": effects.prior_df,
+            "s2.post": effects.posterior_variance,
+            "df.total": effects.total_df,
+        }
+    )
+
+
+def by_contrast(genes: list[str], effects: EffectEstimates) -> pl.DataFrame:
+    """Results of every condition and gene under the names of the reference."""
+    n_conditions, n_genes = effects.log2_fold_change.shape
+    return pl.DataFrame(
+        {
+            "contrast": np.repeat(effects.conditions, n_genes),
+            "gene": np.tile(genes, n_conditions),
+            "status": np.repeat([str(status) for status in effects.status], n_genes),
+            "logFC": effects.log2_fold_change.ravel(),
+            "t": effects.t_statistic.ravel(),
+            "P.Value": effects.p_value.ravel(),
+            "adj.P.Val": effects.p_value_adjusted.ravel(),
+            "stdev.unscaled": (effects.standard_error / np.sqrt(effects.posterior_variance)).ravel(),
+        }
+    )
+
+
+def largest_relative_difference(found: pl.Series, expected: pl.Series) -> float:
+    """Largest |found - expected| / |expected|; equal infinities do not differ."""
+    a, b = found.to_numpy(), expected.to_numpy()
+    differs = a != b
+    assert np.isfinite(b[differs]).all()
+    if not differs.any():
+        return 0.0
+    return float(np.max(np.abs(a[differs] - b[differs]) / np.abs(b[differs])))
