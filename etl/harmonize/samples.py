@@ -1,0 +1,140 @@
+"""Reported samples to rows of ``core/sample``: ids, canonical doses and times, kinds and flags.
+
+Compounds and contexts come resolved (``core/compound_name``, ``core/context_name``).
+"""
+
+import polars as pl
+
+from etl.accounting import RowAccount
+from etl.errors import BadInputError
+from etl.harmonize.doses import dose_um, time_h
+from etl.harmonize.identifiers import condition_ids, sample_ids
+from schemas.core.sample import SAMPLE
+from schemas.vocabularies import CONTROL_KINDS
+
+OUT_OF_SCOPE = ("genetic", "biologic", "empty")
+"""Sample kinds that this warehouse does not hold; they are counted."""
+
+LOW_LIBRARY_SHARE = 0.1
+"""A sample with less than this share of the dataset's median total count is flagged ``low_library``."""
+
+
+def harmonize_samples(
+    reported: pl.DataFrame,
+    *,
+    dataset_id: str,
+    assay: str,
+    compound_names: pl.DataFrame,
+    context_names: pl.DataFrame,
+    libraries: pl.DataFrame | None = None,
+) -> tuple[pl.DataFrame, RowAccount]:
+    """Return the dataset's rows of ``core/sample`` and the account of samples in and out.
+
+    Args:
+        reported: the adapter's samples (``ReportedSample``).
+        dataset_id: the dataset.
+        assay: its assay.
+        compound_names: its rows of ``core/compound_name``.
+        context_names: its rows of ``core/context_name``.
+        libraries: sample_key, total_counts, n_genes of count data; None for normalized data.
+
+    Raises:
+        BadInputError: a treated sample names no compound, a compound or label is missing from the dataset's
+            own lists, or a dose or time cannot be read.
+    """
+    excluded = reported.filter(pl.col("sample_kind").is_in(OUT_OF_SCOPE))
+    kept = reported.filter(~pl.col("sample_kind").is_in(OUT_OF_SCOPE))
+    is_control = pl.col("sample_kind").is_in(list(CONTROL_KINDS))
+    kept = kept.with_columns(compound_reported=pl.when(~is_control).then("compound_reported"))
+    _check_compound_named(kept.filter(~is_control), dataset_id)
+    kept = _with_ids(kept, dataset_id, "compound", compound_names)
+    kept = _with_ids(kept, dataset_id, "context", context_names)
+    if libraries is None:
+        kept = kept.with_columns(total_counts=pl.lit(None, pl.Int64), n_genes=pl.lit(None, pl.Int32))
+    else:
+        kept = kept.join(libraries, on="sample_key", how="left", maintain_order="left", validate="1:1")
+    samples = (
+        kept.with_columns(
+            dataset_id=pl.lit(dataset_id),
+            assay=pl.lit(assay),
+            sample_id=sample_ids(dataset_id, kept["sample_key"]),
+            is_control=is_control,
+            control_kind=pl.when(is_control).then(pl.col("sample_kind")),
+            dose_um=dose_um(kept["dose"], kept["dose_unit"], dataset_id=dataset_id),
+            time_h=time_h(kept["time"], kept["time_unit"], dataset_id=dataset_id),
+            well=canonical_well(pl.col("well")),
+        )
+        .with_columns(qc_flags=_flags())
+        .with_columns(
+            dose_um=pl.when(~pl.col("is_control") & (pl.col("dose_um") > 0)).then(pl.col("dose_um"))
+        )
+    )
+    samples = samples.with_columns(condition_id=condition_ids(samples)).rename(
+        {
+            "dose": "dose_reported",
+            "dose_unit": "dose_unit_reported",
+            "time": "time_reported",
+            "time_unit": "time_unit_reported",
+        }
+    )
+    account = RowAccount(
+        n_in=reported.height,
+        n_out=samples.height,
+        dropped=_counts(excluded["sample_kind"]),
+        noted=_counts(samples["sample_kind"]) | _counts(samples["qc_flags"].explode().drop_nulls()),
+    )
+    return samples.select(list(SAMPLE.polars_schema)).cast(SAMPLE.polars_schema), account
+
+
+def canonical_well(well: pl.Expr) -> pl.Expr:
+    """Return wells as row letters and two-digit column; a label of another form stays as it is.
+
+    >>> wells = pl.DataFrame({"well": ["a3", "P17", "AF048", "row1_col2"]})
+    >>> wells.select(canonical_well(pl.col("well")))["well"].to_list()
+    ['A03', 'P17', 'AF48', 'row1_col2']
+    """
+    row = well.str.extract(r"^([A-Za-z]{1,2})0*(\d{1,2})$", 1).str.to_uppercase()
+    column = well.str.extract(r"^([A-Za-z]{1,2})0*(\d{1,2})$", 2).str.zfill(2)
+    return pl.when(row.is_not_null()).then(row + column).otherwise(well)
+
+
+def _check_compound_named(treated: pl.DataFrame, dataset_id: str) -> None:
+    nameless = treated.filter(pl.col("compound_reported").is_null())
+    if nameless.height:
+        raise BadInputError(
+            f"{nameless.height} treated sample(s) name no compound",
+            dataset_id=dataset_id,
+            row=f"sample {nameless['sample_key'][0]}",
+        )
+
+
+def _with_ids(kept: pl.DataFrame, dataset_id: str, entity: str, names: pl.DataFrame) -> pl.DataFrame:
+    """Join the resolved id of a compound or context to its reported key."""
+    key, resolved = f"{entity}_reported", f"{entity}_id"
+    joined = kept.join(names.select(key, resolved), on=key, how="left", maintain_order="left", validate="m:1")
+    lost = joined.filter(pl.col(key).is_not_null() & pl.col(resolved).is_null())
+    if lost.height:
+        raise BadInputError(
+            f"{entity} {lost[key][0]!r} of {lost.height} sample(s) is not in the dataset's own list",
+            dataset_id=dataset_id,
+            row=f"sample {lost['sample_key'][0]}",
+        )
+    return joined
+
+
+def _flags() -> pl.Expr:
+    """Return the list of flags of a sample, in the order of the vocabulary."""
+    treated = ~pl.col("is_control")
+    rules = {
+        "dose_missing": treated & pl.col("dose_um").is_null(),
+        "dose_zero": treated & (pl.col("dose_um") == 0),
+        "time_missing": pl.col("time_h").is_null(),
+        "low_quality_reported": pl.col("is_low_quality"),
+        "low_library": pl.col("total_counts") < LOW_LIBRARY_SHARE * pl.col("total_counts").median(),
+    }
+    return pl.concat_list(pl.when(rule).then(pl.lit(flag)) for flag, rule in rules.items()).list.drop_nulls()
+
+
+def _counts(values: pl.Series) -> dict[str, int]:
+    counted = values.value_counts(sort=True, name="n")
+    return dict(zip(counted[values.name].to_list(), counted["n"].to_list(), strict=True))
