@@ -1,0 +1,214 @@
+"""Reported screen measurements and curves to rows of ``core/viability`` and ``mart/dose_response``.
+
+Here: joining resolved names, units, flags, and published curves with fits of the measurements. Not here: how
+a name is resolved, what a unit means (``doses``), and the fit itself (``etl.dose_response``).
+"""
+
+import polars as pl
+
+from etl.accounting import RowAccount
+from etl.dose_response.fit import fit_curves
+from etl.errors import BadInputError
+from etl.harmonize.doses import canonical_dose, dose_um, time_h
+from schemas.core.viability import VIABILITY
+from schemas.mart.dose_response import DOSE_RESPONSE
+from schemas.vocabularies import RESPONSE_FLAGS
+
+CURVE_RANGE = ("n_points", "min_dose_um", "max_dose_um")
+CURVE_KEY = ("context_reported", "compound_reported", "experiment")
+
+ZERO_DOSE = "zero dose: vehicle, not a dose"
+WITHOUT_POINTS = "published curve without public points"
+WITHOUT_CURVE = "points without published curve"
+
+LOW_VIABILITY = -1.0
+HIGH_VIABILITY = 3.0
+
+
+def harmonize_measurements(
+    reported: pl.DataFrame, *, dataset_id: str, compound_names: pl.DataFrame, context_names: pl.DataFrame
+) -> tuple[pl.DataFrame, RowAccount]:
+    """Return the dataset's rows of ``core/viability`` and the account of measurements in and out.
+
+    A row with dose zero is a vehicle control, not a dose: dropped and counted.
+
+    Args:
+        reported: the adapter's measurements (``ReportedMeasurement``).
+        dataset_id: the dataset.
+        compound_names: its rows of ``core/compound_name``.
+        context_names: its rows of ``core/context_name``.
+
+    Raises:
+        BadInputError: a measurement is given twice, or a dose or time cannot be read.
+        ValueError: a reported compound or label is not in the name tables; they are made from the same files,
+            so this is a fault of the program.
+    """
+    measured = reported.with_columns(
+        dataset_id=pl.lit(dataset_id),
+        dose_reported=pl.col("dose"),
+        dose_unit_reported=pl.col("dose_unit"),
+        dose_um=dose_um(reported["dose"], reported["dose_unit"], dataset_id=dataset_id),
+        time_h=time_h(reported["time"], reported["time_unit"], dataset_id=dataset_id),
+    )
+    _require_unique(measured, VIABILITY.primary_key, dataset_id)
+    resolved = _with_ids(measured, dataset_id, compound_names, context_names)
+    treated = resolved.filter(pl.col("dose_um") > 0).with_columns(qc_flags=_measurement_flags())
+    account = RowAccount(
+        n_in=reported.height,
+        n_out=treated.height,
+        dropped=_nonzero({ZERO_DOSE: resolved.height - treated.height}),
+        noted=_flag_counts(treated),
+    )
+    schema = VIABILITY.polars_schema
+    return treated.select(list(schema)).cast(schema), account
+
+
+def harmonize_curves(
+    curves: pl.DataFrame,
+    viability: pl.DataFrame,
+    *,
+    dataset_id: str,
+    compound_names: pl.DataFrame,
+    context_names: pl.DataFrame,
+) -> tuple[pl.DataFrame, RowAccount]:
+    """Return the dataset's rows of ``mart/dose_response`` and the account of curves in and out.
+
+    A curve is a (context, compound, experiment). Its measurements are fitted, replicates together; its
+    published metrics stand beside. Where no points are public the model is ``none`` and the dose range is as
+    published; where no curve is published the row has the fit alone. Rows in are the distinct curves of both.
+
+    Args:
+        curves: the adapter's curves (``ReportedCurve``).
+        viability: the dataset's rows of ``core/viability``.
+        dataset_id: the dataset.
+        compound_names: its rows of ``core/compound_name``.
+        context_names: its rows of ``core/context_name``.
+
+    Raises:
+        BadInputError: a curve is given twice, its measurements differ in time, or a time cannot be read.
+        ValueError: a reported compound or label is not in the name tables.
+    """
+    _require_unique(curves, CURVE_KEY, dataset_id)
+    published = curves.with_columns(
+        time_h=time_h(curves["time"], curves["time_unit"], dataset_id=dataset_id),
+        min_dose_um=canonical_dose(pl.col("min_dose_um")),
+        max_dose_um=canonical_dose(pl.col("max_dose_um")),
+        is_published=pl.lit(value=True),
+    ).rename(
+        {
+            name: f"{name}_reported"
+            for name in curves.columns
+            if f"{name}_reported" in DOSE_RESPONSE.polars_schema and name not in CURVE_KEY
+        }
+    )
+    joined = published.join(
+        _fits(viability, dataset_id), on=list(CURVE_KEY), how="full", coalesce=True, suffix="_fitted"
+    )
+    has_points = pl.col("n_points_fitted").is_not_null()
+    rows = (
+        joined.with_columns([pl.coalesce(f"{name}_fitted", name).alias(name) for name in CURVE_RANGE])
+        .with_columns(
+            dataset_id=pl.lit(dataset_id),
+            time_h=pl.coalesce("time_h", "time_h_fitted"),
+            replicate_level=pl.coalesce(
+                "replicate_level",
+                pl.when(pl.col("experiment") == "").then(pl.lit("pooled")).otherwise(pl.lit("experiment")),
+            ),
+            model=pl.when(pl.col("ec50_um").is_not_null())
+            .then(pl.lit("log_logistic_3"))
+            .otherwise(pl.lit("none")),
+            qc_flags=_response_flags(),
+        )
+        .pipe(_with_ids, dataset_id, compound_names, context_names)
+    )
+    account = RowAccount(
+        n_in=rows.height,
+        n_out=rows.height,
+        noted=_nonzero(
+            {
+                WITHOUT_POINTS: joined.filter(~has_points).height,
+                WITHOUT_CURVE: joined.filter(pl.col("is_published").is_null()).height,
+            }
+        )
+        | _flag_counts(rows),
+    )
+    schema = DOSE_RESPONSE.polars_schema
+    return rows.select(list(schema)).cast(schema).sort(CURVE_KEY), account
+
+
+def _fits(viability: pl.DataFrame, dataset_id: str) -> pl.DataFrame:
+    """Return the fit of every curve that has measurements, with its time."""
+    times = viability.group_by(CURVE_KEY).agg(pl.col("time_h").first(), n_times=pl.col("time_h").n_unique())
+    mixed = times.filter(pl.col("n_times") > 1).sort(CURVE_KEY)
+    if mixed.height:
+        raise BadInputError(
+            f"{mixed.height} curve(s) with measurements at more than one time",
+            dataset_id=dataset_id,
+            row=_named(mixed, CURVE_KEY),
+        )
+    keys = times.drop("n_times").sort(CURVE_KEY).with_row_index("curve_id")
+    points = viability.join(keys.select("curve_id", *CURVE_KEY), on=list(CURVE_KEY), how="inner")
+    return keys.join(
+        fit_curves(points.select("curve_id", "dose_um", "viability")), on="curve_id", how="inner"
+    ).drop("curve_id")
+
+
+def _with_ids(
+    rows: pl.DataFrame, dataset_id: str, compound_names: pl.DataFrame, context_names: pl.DataFrame
+) -> pl.DataFrame:
+    """Join the resolved ids of compound and context to their reported names."""
+    for entity, names in (("compound", compound_names), ("context", context_names)):
+        key, resolved = f"{entity}_reported", f"{entity}_id"
+        own = names.filter(pl.col("dataset_id") == dataset_id).select(key, resolved)
+        rows = rows.join(own, on=key, how="left", maintain_order="left", validate="m:1")
+        lost = rows.filter(pl.col(resolved).is_null())[key].unique().sort()
+        if lost.len():
+            raise ValueError(
+                f"{dataset_id}: no {resolved} for {lost.len()} reported names, {lost[0]!r} first"
+            )
+    return rows
+
+
+def _measurement_flags() -> pl.Expr:
+    """Return the flags of a measurement, in the order of ``MEASUREMENT_FLAGS``."""
+    value = pl.col("viability")
+    rules = {
+        "viability_above_3": value > HIGH_VIABILITY,
+        "viability_below_minus_1": value < LOW_VIABILITY,
+        "viability_negative": value < 0,
+    }
+    return pl.concat_list(
+        [pl.when(rule).then(pl.lit(flag)) for flag, rule in rules.items()]
+    ).list.drop_nulls()
+
+
+def _response_flags() -> pl.Expr:
+    """Return the flags of publisher and fit together, in the order of ``RESPONSE_FLAGS``."""
+    both = pl.concat_list(pl.col("flags").fill_null([]), pl.col("flags_fitted").fill_null([]))
+    return pl.concat_list(
+        [pl.when(both.list.contains(flag)).then(pl.lit(flag)) for flag in RESPONSE_FLAGS]
+    ).list.drop_nulls()
+
+
+def _require_unique(rows: pl.DataFrame, key: tuple[str, ...], dataset_id: str) -> None:
+    repeated = rows.filter(pl.struct(key).is_duplicated()).sort(key)
+    if repeated.height:
+        raise BadInputError(
+            f"more than one row with this key ({repeated.height} such rows)",
+            dataset_id=dataset_id,
+            row=_named(repeated, key),
+        )
+
+
+def _named(rows: pl.DataFrame, key: tuple[str, ...]) -> str:
+    """Name the first row by its key."""
+    return ", ".join(f"{column} {rows[column][0]!r}" for column in key if column != "dataset_id")
+
+
+def _flag_counts(rows: pl.DataFrame) -> dict[str, int]:
+    flags = rows["qc_flags"].explode().drop_nulls()
+    return dict(flags.value_counts().sort("qc_flags").iter_rows())
+
+
+def _nonzero(counts: dict[str, int]) -> dict[str, int]:
+    return {reason: count for reason, count in counts.items() if count}
