@@ -83,6 +83,7 @@ def matrix(
     context_id: str | None = None,
     where: pl.Expr | None = None,
     as_sparse: bool = False,
+    absent: float | None = None,
     version: int | None = None,
     root: str = DEFAULT_ROOT,
 ) -> Matrix:
@@ -95,6 +96,7 @@ def matrix(
         context_id: only this context.
         where: any further filter on the table's columns.
         as_sparse: return CSR, absent values zero: for the raw counts of large contexts.
+        absent: value where the warehouse holds no row; by default 0 for raw counts, else NaN.
         version: an older Delta version.
         root: warehouse root.
     """
@@ -112,8 +114,9 @@ def matrix(
         shape = (row_ids.size, gene_ids.size)
         entries = sparse.csr_matrix((rows[value].to_numpy(), (row_codes, gene_codes)), shape=shape)
         return Matrix(entries, row_ids, gene_ids)
-    missing = 0.0 if _is_count_data(table, dataset_id, root) else np.nan
-    values = np.full((row_ids.size, gene_ids.size), missing, dtype=np.float32)
+    if absent is None:
+        absent = 0.0 if _is_count_data(table, dataset_id, root) else np.nan
+    values = np.full((row_ids.size, gene_ids.size), absent, dtype=np.float32)
     values[row_codes, gene_codes] = rows[value].to_numpy()
     return Matrix(values, row_ids, gene_ids)
 
@@ -135,6 +138,7 @@ def expression_matrix(
         value="value",
         context_id=context_id,
         as_sparse=value_scale == "counts",
+        absent=np.nan,
         root=root,
     )
     return stored.row_ids, stored.gene_ids, stored.values

@@ -1,0 +1,163 @@
+"""Building datasets from the command line: the assets of the Dagster UI, run in this process.
+
+A dataset that is fresh (same files, same code) is left alone unless asked otherwise.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+
+from assets.definitions import ASSETS
+from assets.partitions import datasets
+from assets.resources import Warehouse, account_in
+from etl.accounting import RowAccount
+from etl.errors import PerturbhouseError
+from etl.settings import Settings, is_remote
+from etl.sources import SOURCES
+from etl.warehouse.freshness import available, is_fresh
+
+STATE = ".dagster"
+INSTANCE_POLICY = """\
+telemetry:
+  enabled: false
+concurrency:
+  pools:
+    default_limit: 1
+    granularity: run
+"""
+"""Policy of an instance beside a warehouse; the project's own is ``dagster.yaml``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What a build did.
+
+    Args:
+        rebuilt: datasets whose tables were written.
+        fresh: datasets that were up to date.
+        accounts: rows in and out of each table of the rebuilt datasets, where a step keeps account.
+        failed: datasets that could not be built, with the error's text.
+    """
+
+    rebuilt: tuple[str, ...]
+    fresh: tuple[str, ...]
+    accounts: dict[str, dict[str, RowAccount]]
+    failed: dict[str, str]
+
+
+def build(
+    dataset_ids: Sequence[str],
+    warehouse: Warehouse,
+    *,
+    force: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Built:
+    """Build datasets one after the other, then the tables that all of them share.
+
+    A dataset that fails does not stop the others; its last good tables stay as they are.
+
+    Args:
+        dataset_ids: datasets to build; empty for all that have a raw folder.
+        warehouse: where from and where to.
+        force: rebuild fresh datasets too.
+        progress: called with a line of text before each step.
+
+    Raises:
+        PerturbhouseError: a dataset is unknown, or there is nothing to build.
+    """
+    chosen = _chosen(dataset_ids, warehouse)
+    rebuilt: list[str] = []
+    fresh: list[str] = []
+    accounts: dict[str, dict[str, RowAccount]] = {}
+    failed: dict[str, str] = {}
+    with instance_of(warehouse) as instance:
+        for dataset_id in chosen:
+            try:
+                if not force and is_fresh(dataset_id, root=warehouse.root, raw_root=warehouse.raw_path):
+                    fresh.append(dataset_id)
+                    continue
+                progress(dataset_id)
+                result = _materialize(instance, warehouse, partitioned=True, partition_key=dataset_id)
+                accounts[dataset_id] = _accounts(result)
+            except PerturbhouseError as error:
+                failed[dataset_id] = str(error)
+            else:
+                rebuilt.append(dataset_id)
+        if rebuilt:
+            progress("tables shared by all datasets")
+            _materialize(instance, warehouse, partitioned=False)
+    return Built(tuple(rebuilt), tuple(fresh), accounts, failed)
+
+
+def _chosen(dataset_ids: Sequence[str], warehouse: Warehouse) -> list[str]:
+    unknown = set(dataset_ids) - set(SOURCES)
+    if unknown:
+        raise PerturbhouseError(f"unknown dataset {min(unknown)!r}; there are: {', '.join(SOURCES)}")
+    chosen = list(dataset_ids) or available(warehouse.raw_path)
+    if not chosen:
+        raise PerturbhouseError(
+            f"no dataset has a folder in {warehouse.raw!r}; put a publisher's files into "
+            f"<raw>/<dataset>/ (datasets: {', '.join(SOURCES)}), or try `perturbhouse demo`"
+        )
+    return chosen
+
+
+def _materialize(
+    instance: dg.DagsterInstance, warehouse: Warehouse, *, partitioned: bool, partition_key: str | None = None
+) -> dg.ExecuteInProcessResult:
+    """Materialize the per-dataset assets of one dataset, or all shared assets, in this process."""
+    selection = [
+        key for asset in ASSETS if (asset.partitions_def is datasets) == partitioned for key in asset.keys
+    ]
+    return dg.materialize(
+        ASSETS,
+        selection=selection,
+        partition_key=partition_key,
+        resources={"warehouse": warehouse},
+        instance=instance,
+        tags={"perturbhouse/command": "build"},
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    )
+
+
+def _accounts(result: dg.ExecuteInProcessResult) -> dict[str, RowAccount]:
+    """Return the row accounts that the materializations of a run carry, by table."""
+    accounts = {}
+    for event in result.get_asset_materialization_events():
+        materialization = event.step_materialization_data.materialization
+        account = account_in(materialization.metadata)
+        if account is not None:
+            accounts["/".join(materialization.asset_key.path)] = account
+    return accounts
+
+
+def instance_of(warehouse: Warehouse) -> dg.DagsterInstance:
+    """Return the Dagster instance whose history the UI shows: the one in effect, else one beside the tables.
+
+    The UI finds the latter when it is started by ``perturbhouse ui`` or where ``dagster.yaml`` is.
+    """
+    if "DAGSTER_HOME" in os.environ:
+        return dg.DagsterInstance.get()
+    if is_remote(warehouse.root):
+        return dg.DagsterInstance.ephemeral()
+    home = Path(warehouse.root).resolve() / STATE
+    home.mkdir(parents=True, exist_ok=True)
+    return dg.DagsterInstance.local_temp(str(home))
+
+
+def ui_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment in which ``dagster dev`` shows a warehouse and the history of its builds."""
+    environment = {
+        "PERTURBHOUSE_ROOT": settings.root,
+        "PERTURBHOUSE_RAW": str(settings.raw),
+        "PERTURBHOUSE_CACHE": str(settings.cache),
+    }
+    if "DAGSTER_HOME" in os.environ or is_remote(settings.root):
+        return environment
+    home = Path(settings.root).resolve() / STATE
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "dagster.yaml").write_text(INSTANCE_POLICY)
+    return environment | {"DAGSTER_HOME": str(home)}

@@ -1,0 +1,67 @@
+"""Checks across tables and of what a build made of its input, shown beside the assets.
+
+The rules of a single table are not here: they are checked before its rows are committed.
+"""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from assets.definition import asset_key
+from assets.resources import Warehouse, markdown_table
+from etl.warehouse.integrity import REFERENCES, Reference, dangling, resolution_shares
+from schemas import TABLES
+from schemas.core.compound_name import COMPOUND_NAME
+from schemas.core.context_name import CONTEXT_NAME
+from schemas.core.gene_name import GENE_NAME
+from schemas.table import Table
+
+
+def reference_check(reference: Reference) -> dg.AssetChecksDefinition:
+    """Return the check that every id of a column stands in the table it refers to."""
+    referring = TABLES[reference.table]
+
+    @dg.asset_check(
+        asset=asset_key(referring),
+        name=f"{reference.column}_in_{reference.target.replace('/', '_')}",
+        additional_deps=[asset_key(TABLES[reference.target])],
+        description=f"Every {reference.column} of {reference.table} stands in {reference.target}.",
+    )
+    def check(warehouse: Warehouse) -> dg.AssetCheckResult:
+        missing = dangling(reference, root=warehouse.root)
+        return dg.AssetCheckResult(
+            passed=missing.is_empty(),
+            metadata={"dangling": missing.len(), "examples": str(missing.head(5).to_list())},
+        )
+
+    return check
+
+
+def resolution_check(table: Table, what: str) -> dg.AssetChecksDefinition:
+    """Return the check that reports the share of reported names resolved, per dataset and method."""
+
+    @dg.asset_check(
+        asset=asset_key(table),
+        name=f"{what}_resolved",
+        description=f"Share of reported {what} by method; warns where more than half are unresolved.",
+    )
+    def check(warehouse: Warehouse) -> dg.AssetCheckResult:
+        shares = resolution_shares(table, root=warehouse.root)
+        unresolved = shares.filter(
+            method="unresolved",
+        )["share"]
+        return dg.AssetCheckResult(
+            passed=not (unresolved > 0.5).any(),
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"shares": dg.MetadataValue.md(markdown_table(shares))},
+        )
+
+    return check
+
+
+CHECKS: Sequence[dg.AssetChecksDefinition] = (
+    *(reference_check(reference) for reference in REFERENCES),
+    resolution_check(COMPOUND_NAME, "compounds"),
+    resolution_check(CONTEXT_NAME, "contexts"),
+    resolution_check(GENE_NAME, "genes"),
+)

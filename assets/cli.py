@@ -1,0 +1,269 @@
+"""The command line: build a warehouse, look at it, ask it. Each command forwards to one function."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+import typer
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from assets.resources import Warehouse
+from etl.accounting import RowAccount
+from etl.errors import PerturbhouseError
+from etl.settings import Settings, settings_from
+from etl.warehouse.contents import table_contents
+from etl.warehouse.scan import scan, table_named
+from etl.warehouse.sql import query as run_query
+
+app = typer.Typer(
+    name="perturbhouse",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Chemical-perturbation data in one trustworthy warehouse of Delta tables.",
+    epilog="Start with: perturbhouse demo",
+)
+console = Console(width=None if sys.stdout.isatty() else 120)
+
+Root = Annotated[
+    str | None,
+    typer.Option(
+        "--root", help="Warehouse root: a folder or a URI such as s3://bucket/prefix. [default: warehouse]"
+    ),
+]
+Raw = Annotated[
+    Path | None,
+    typer.Option(
+        "--raw", help="Folder of the publishers' files, one folder per dataset. [default: <root>/raw]"
+    ),
+]
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Set what holds for every command."""
+    if debug:
+        os.environ["PERTURBHOUSE_DEBUG"] = "1"
+
+
+@app.command()
+def demo(root: Root = None) -> None:
+    """Simulate five small studies in the publishers' own file formats and build a warehouse from them.
+
+    No network is used. Compounds and cell lines are real, values are simulated; core/dataset says so.
+    """
+    from etl.simulate import simulate_studies
+
+    settings = _settings(root, None, pubchem_mode="offline")
+    with console.status("Simulating five studies in the publishers' file formats …"):
+        simulate_studies(settings.raw)
+    console.print(f"Simulated files are in [bold]{settings.raw}[/bold].")
+    _build([], settings, force=False)
+    tables(root)
+    _show_how_to_scan(settings.root)
+
+
+@app.command()
+def build(
+    datasets: Annotated[
+        list[str] | None,
+        typer.Argument(help="Datasets to build; all that have a raw folder if none is named."),
+    ] = None,
+    raw: Raw = None,
+    root: Root = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Do not ask PubChem; use what is cached and what files tell.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Rebuild datasets whose files and code have not changed.")
+    ] = False,
+) -> None:
+    """Ingest datasets: harmonize, validate, compute effects and agreement, write the Delta tables.
+
+    Puts every dataset through the same assets that `perturbhouse ui` shows. A dataset that fails leaves its
+    last good tables in place and does not stop the others.
+    """
+    settings = _settings(root, raw, pubchem_mode="offline" if offline else None)
+    _build(datasets or [], settings, force=force)
+
+
+@app.command()
+def tables(root: Root = None) -> None:
+    """List the tables of the warehouse: rows, datasets, size, Delta version."""
+    settings = _settings(root, None)
+    shown = RichTable(title=f"Warehouse {settings.root}", title_justify="left")
+    for name, align in (
+        ("table", "left"),
+        ("rows", "right"),
+        ("datasets", "right"),
+        ("size", "right"),
+        ("version", "right"),
+    ):
+        shown.add_column(name, justify=align)  # type: ignore[arg-type]
+    for content in table_contents(root=settings.root):
+        shown.add_row(
+            content.name,
+            f"{content.n_rows:,}",
+            "" if content.n_datasets is None else str(content.n_datasets),
+            _size(content.n_bytes),
+            str(content.version),
+        )
+    console.print(shown)
+    if simulated := _simulated(settings.root):
+        console.print(f"Simulated, not measured: {', '.join(simulated)}.")
+
+
+@app.command()
+def describe(
+    table: Annotated[str, typer.Argument(help="Table name, such as mart/condition.")], root: Root = None
+) -> None:
+    """Describe a table: what a row is, its columns with units, and a few rows."""
+    described = table_named(table)
+    console.print(f"[bold]{described.name}[/bold]: {described.grain}")
+    console.print(f"Key: {', '.join(described.primary_key)}")
+    shown = RichTable()
+    for name in ("column", "type", "null", "description"):
+        shown.add_column(name)
+    for name, column in described.columns.items():
+        shown.add_row(name, str(column.dtype.type), "yes" if column.nullable else "", column.description)
+    console.print(shown)
+    with pl.Config(tbl_cols=-1, tbl_width_chars=console.width, tbl_hide_dataframe_shape=True):
+        console.print(str(scan(described, root=_settings(root, None).root).head(5).collect()))
+
+
+@app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help="SQL; tables are named core.sample, mart.condition, …")],
+    root: Root = None,
+    rows: Annotated[int, typer.Option("--rows", help="Rows to print at most.", min=1)] = 50,
+) -> None:
+    """Run a SQL query over the tables with DuckDB and print its result."""
+    result = run_query(sql, root=_settings(root, None).root)
+    with pl.Config(tbl_cols=-1, tbl_rows=rows, tbl_width_chars=max(console.width, 120), fmt_str_lengths=60):
+        console.print(str(result.head(rows)))
+    if result.height > rows:
+        console.print(f"{result.height - rows:,} more rows; ask for them with --rows or LIMIT.")
+
+
+@app.command()
+def ui(
+    root: Root = None,
+    raw: Raw = None,
+    port: Annotated[int, typer.Option("--port", help="Port on this machine.")] = 3000,
+) -> None:
+    """Open the Dagster UI on the asset graph: materialize partitions, see row counts, previews and checks."""
+    from assets.build import ui_environment
+
+    settings = _settings(root, raw)
+    console.print(f"Dagster UI on http://127.0.0.1:{port} (Ctrl-C ends it)")
+    command = [
+        sys.executable,
+        "-m",
+        "dagster",
+        "dev",
+        "-m",
+        "assets.definitions",
+        "-p",
+        str(port),
+        "-h",
+        "127.0.0.1",
+    ]
+    raise typer.Exit(subprocess.call(command, env=os.environ | ui_environment(settings)))  # noqa: S603 - our own words
+
+
+def main() -> None:
+    """Run the command line; an error meant for the user is one line and exit code 1."""
+    try:
+        app()
+    except PerturbhouseError as error:
+        if os.environ.get("PERTURBHOUSE_DEBUG"):
+            raise
+        Console(stderr=True).print(f"[bold red]Error:[/bold red] {error}", soft_wrap=True, highlight=False)
+        sys.exit(1)
+
+
+def _settings(root: str | None, raw: Path | None, *, pubchem_mode: str | None = None) -> Settings:
+    given = {
+        "PERTURBHOUSE_ROOT": root,
+        "PERTURBHOUSE_RAW": str(raw) if raw is not None else None,
+        "PERTURBHOUSE_PUBCHEM": pubchem_mode,
+    }
+    return settings_from(os.environ | {name: value for name, value in given.items() if value is not None})
+
+
+def _build(dataset_ids: list[str], settings: Settings, *, force: bool) -> None:
+    """Build, show progress and what was done; exit code 1 if a dataset failed."""
+    from assets.build import build as build_datasets
+
+    started = time.monotonic()
+    with console.status("Looking at the files …") as status:
+
+        def show(step: str) -> None:
+            console.print(f"  {time.monotonic() - started:5.1f} s  {step}")
+            status.update(f"Building {step} …")
+
+        warehouse = Warehouse.from_settings(settings)
+        built = build_datasets(dataset_ids, warehouse, force=force, progress=show)
+    for dataset_id in built.fresh:
+        console.print(f"{dataset_id}: up to date (same files, same code; --force rebuilds)")
+    for dataset_id, error in built.failed.items():
+        Console(stderr=True).print(
+            f"[bold red]{dataset_id} failed:[/bold red] {error}", soft_wrap=True, highlight=False
+        )
+    if built.rebuilt:
+        console.print(f"Built {', '.join(built.rebuilt)} in {time.monotonic() - started:.1f} s.")
+        console.print(_account_table(built.accounts))
+    if built.failed:
+        raise PerturbhouseError(
+            f"{len(built.failed)} dataset(s) failed; their last good tables, if any, are unchanged"
+        )
+
+
+def _account_table(accounts: dict[str, dict[str, RowAccount]]) -> RichTable:
+    """Return what came in, what was kept, and why they differ, by dataset and table."""
+    shown = RichTable(title="Rows in and kept", title_justify="left")
+    for name, justify in (("dataset", "left"), ("table", "left"), ("in", "right"), ("kept", "right")):
+        shown.add_column(name, justify=justify)  # type: ignore[arg-type]
+    shown.add_column("not kept, and what was noted", ratio=1)
+    for dataset_id, by_table in accounts.items():
+        for name, account in by_table.items():
+            remarks = [f"[red]−{n:,} {reason}[/red]" for reason, n in account.dropped.items()]
+            remarks += [f"{n:,} {remark}" for remark, n in account.noted.items()]
+            shown.add_row(dataset_id, name, f"{account.n_in:,}", f"{account.n_out:,}", ", ".join(remarks))
+        shown.add_section()
+    return shown
+
+
+def _simulated(root: str) -> list[str]:
+    from etl.warehouse.scan import exists
+
+    if not exists("core/dataset", root=root):
+        return []
+    rows = scan("core/dataset", root=root).filter("is_simulated").select("dataset_id").collect()
+    return sorted(rows["dataset_id"].to_list())
+
+
+def _show_how_to_scan(root: str) -> None:
+    console.print("\nScan it from Python with nothing but polars and deltalake:\n")
+    console.print(
+        "import polars as pl\n"
+        f'effects = pl.scan_delta("{root}/mart/differential_expression")\n'
+        'print(effects.filter(pl.col("p_value_adjusted") < 0.05).group_by("dataset_id").len().collect())',
+        style="cyan",
+        highlight=False,
+    )
+
+
+def _size(n_bytes: int) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1000  # type: ignore[assignment]
+    return f"{n_bytes:.1f} TB"

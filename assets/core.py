@@ -1,0 +1,159 @@
+"""Core assets: what was done and measured, harmonized. One function per table."""
+
+import dagster as dg
+
+from assets.definition import per_dataset, shared
+from assets.resources import Warehouse, not_applicable, source_of
+from etl.expression.profiles import expression_rows, gene_axis, library_sizes
+from etl.harmonize.compounds import load_compound_reference, merge_compounds, resolve_compounds
+from etl.harmonize.contexts import load_context_reference, merge_contexts, resolve_contexts
+from etl.harmonize.datasets import describe_dataset
+from etl.harmonize.genes import load_gene_reference, merge_genes, resolve_genes
+from etl.harmonize.samples import harmonize_samples
+from etl.harmonize.screens import harmonize_measurements
+from etl.sources.base import ScreenSource, TranscriptomicSource
+from etl.validation import check_reported
+from schemas.core.compound import COMPOUND
+from schemas.core.compound_name import COMPOUND_NAME
+from schemas.core.context import CONTEXT
+from schemas.core.context_name import CONTEXT_NAME
+from schemas.core.dataset import DATASET
+from schemas.core.expression import EXPRESSION
+from schemas.core.gene import GENE
+from schemas.core.gene_name import GENE_NAME
+from schemas.core.sample import SAMPLE
+from schemas.core.source_file import SOURCE_FILE
+from schemas.core.viability import VIABILITY
+from schemas.mart.dose_response import DOSE_RESPONSE
+from schemas.reported import (
+    ReportedCompound,
+    ReportedContext,
+    ReportedGene,
+    ReportedMeasurement,
+    ReportedSample,
+)
+
+NO_SAMPLES = "a drug-response screen: its measurements are in core/viability"
+NO_MEASUREMENTS = "transcriptomic: its samples are in core/sample"
+
+
+@dg.asset(**per_dataset(COMPOUND_NAME, SOURCE_FILE), pool="pubchem")
+def compound_name(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
+    """Every reported compound with the structure it was resolved to, how, and how sure."""
+    dataset_id, raw = context.partition_key, warehouse.raw_folder(context.partition_key)
+    reported = check_reported(source_of(context).compounds(raw), ReportedCompound, dataset_id=dataset_id)
+    reference = load_compound_reference(warehouse.reference_folder)
+    with warehouse.pubchem() as pubchem:
+        rows, account = resolve_compounds(
+            reported, dataset_id=dataset_id, reference=reference, pubchem=pubchem
+        )
+    return warehouse.publish(context, COMPOUND_NAME, rows, account)
+
+
+@dg.asset(**per_dataset(CONTEXT_NAME, SOURCE_FILE))
+def context_name(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
+    """Every reported cell label with the cell line or cell type it was resolved to, and how."""
+    dataset_id, raw = context.partition_key, warehouse.raw_folder(context.partition_key)
+    reported = check_reported(source_of(context).contexts(raw), ReportedContext, dataset_id=dataset_id)
+    reference = load_context_reference(warehouse.reference_folder)
+    rows, account = resolve_contexts(reported, dataset_id=dataset_id, reference=reference)
+    return warehouse.publish(context, CONTEXT_NAME, rows, account)
+
+
+@dg.asset(**per_dataset(GENE_NAME, SOURCE_FILE))
+def gene_name(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
+    """Every reported gene or probe with the gene it was resolved to, and how."""
+    source, dataset_id = source_of(context), context.partition_key
+    if not isinstance(source, TranscriptomicSource):
+        return not_applicable(GENE_NAME, NO_SAMPLES)
+    genes = source.genes(warehouse.raw_folder(dataset_id))
+    reported = check_reported(genes, ReportedGene, dataset_id=dataset_id)
+    reference = load_gene_reference(warehouse.reference_folder)
+    rows, account = resolve_genes(reported, dataset_id=dataset_id, reference=reference)
+    return warehouse.publish(context, GENE_NAME, rows, account)
+
+
+@dg.asset(**per_dataset(SAMPLE, COMPOUND_NAME, CONTEXT_NAME))
+def sample(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
+    """Wells and pseudobulk profiles with canonical compound, context, dose and time."""
+    source, dataset_id = source_of(context), context.partition_key
+    if not isinstance(source, TranscriptomicSource):
+        return not_applicable(SAMPLE, NO_SAMPLES)
+    raw = warehouse.raw_folder(dataset_id)
+    is_counts = source.spec.value_scale == "counts"
+    rows, account = harmonize_samples(
+        check_reported(source.samples(raw), ReportedSample, dataset_id=dataset_id),
+        dataset_id=dataset_id,
+        assay=source.spec.assay,
+        compound_names=warehouse.read(COMPOUND_NAME, dataset_id),
+        context_names=warehouse.read(CONTEXT_NAME, dataset_id),
+        libraries=library_sizes(source.expression(raw)) if is_counts else None,
+    )
+    return warehouse.publish(context, SAMPLE, rows, account)
+
+
+@dg.asset(**per_dataset(EXPRESSION, SAMPLE, GENE_NAME))
+def expression(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
+    """Expression of every sample on the warehouse's gene axis, as measured."""
+    source, dataset_id = source_of(context), context.partition_key
+    if not isinstance(source, TranscriptomicSource):
+        return not_applicable(EXPRESSION, NO_SAMPLES)
+    raw, scale = warehouse.raw_folder(dataset_id), source.spec.value_scale
+    axis = gene_axis(source.genes(raw).collect(), warehouse.read(GENE_NAME, dataset_id), value_scale=scale)
+    with warehouse.publishing(context, EXPRESSION) as staged:
+        for rows in expression_rows(
+            source.expression(raw),
+            axis=axis,
+            samples=warehouse.read(SAMPLE, dataset_id),
+            dataset_id=dataset_id,
+            value_scale=scale,
+        ):
+            staged[EXPRESSION.name].add(rows)
+    return warehouse.describe(context, EXPRESSION)
+
+
+@dg.asset(**per_dataset(VIABILITY, COMPOUND_NAME, CONTEXT_NAME))
+def viability(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
+    """Measurements of drug-response screens as fractions of the vehicle control."""
+    source, dataset_id = source_of(context), context.partition_key
+    if not isinstance(source, ScreenSource):
+        return not_applicable(VIABILITY, NO_MEASUREMENTS)
+    measured = source.measurements(warehouse.raw_folder(dataset_id))
+    rows, account = harmonize_measurements(
+        check_reported(measured, ReportedMeasurement, dataset_id=dataset_id),
+        dataset_id=dataset_id,
+        compound_names=warehouse.read(COMPOUND_NAME, dataset_id),
+        context_names=warehouse.read(CONTEXT_NAME, dataset_id),
+    )
+    return warehouse.publish(context, VIABILITY, rows, account)
+
+
+@dg.asset(**per_dataset(DATASET, SOURCE_FILE, SAMPLE, VIABILITY, DOSE_RESPONSE))
+def dataset(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
+    """What each dataset is, under which terms, and how much of it is here."""
+    source, dataset_id = source_of(context), context.partition_key
+    contents = SAMPLE if isinstance(source, TranscriptomicSource) else DOSE_RESPONSE
+    row = describe_dataset(
+        source.spec, warehouse.read(contents, dataset_id), warehouse.read(SOURCE_FILE, dataset_id)
+    )
+    return warehouse.publish(context, DATASET, row)
+
+
+@dg.asset(**shared(COMPOUND, COMPOUND_NAME))
+def compound(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
+    """The compounds of all datasets, one row per parent structure."""
+    return warehouse.publish(context, COMPOUND, merge_compounds(warehouse.read_all(COMPOUND_NAME)))
+
+
+@dg.asset(**shared(CONTEXT, CONTEXT_NAME))
+def cell_context(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
+    """The cell lines and primary cell types of all datasets."""
+    reference = load_context_reference(warehouse.reference_folder)
+    return warehouse.publish(context, CONTEXT, merge_contexts(warehouse.read_all(CONTEXT_NAME), reference))
+
+
+@dg.asset(**shared(GENE, GENE_NAME))
+def gene(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
+    """The genes of all datasets."""
+    reference = load_gene_reference(warehouse.reference_folder)
+    return warehouse.publish(context, GENE, merge_genes(warehouse.read_all(GENE_NAME), reference))

@@ -1,0 +1,64 @@
+"""What all assets of a kind have in common: key, group, partitions and column schema, from the table."""
+
+from typing import Any
+
+import dagster as dg
+
+from assets.partitions import datasets
+from etl.provenance import code_version
+from schemas.table import Table
+
+
+def asset_key(table: Table) -> dg.AssetKey:
+    """Return the asset key of a table: its name, level by level."""
+    return dg.AssetKey(table.name.split("/"))
+
+
+def column_schema(table: Table) -> dg.TableSchema:
+    """Return the column schema of a table as the UI shows it."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name,
+                type=str(column.dtype.type),
+                description=column.description,
+                constraints=dg.TableColumnConstraints(
+                    nullable=column.nullable, unique=table.primary_key == (name,)
+                ),
+            )
+            for name, column in table.columns.items()
+        ]
+    )
+
+
+def facts(table: Table, upstream: tuple[Table, ...]) -> dict[str, Any]:
+    """Return the keyword arguments that every asset of a table has."""
+    return {
+        "key": asset_key(table),
+        "deps": [asset_key(other) for other in upstream],
+        "group_name": table.layer,
+        "kinds": {"polars", "deltalake"},
+        "code_version": code_version(),
+        "metadata": {
+            "dagster/column_schema": column_schema(table),
+            "dagster/table_name": table.name,
+            "grain": table.grain,
+            "primary_key": ", ".join(table.primary_key),
+        },
+    }
+
+
+def per_dataset(table: Table, *upstream: Table) -> dict[str, Any]:
+    """Return the arguments of an asset with one partition per dataset."""
+    return facts(table, upstream) | {"partitions_def": datasets}
+
+
+def shared(table: Table, *upstream: Table) -> dict[str, Any]:
+    """Return the arguments of an asset over all datasets; writers take turns: it is replaced whole."""
+    return facts(table, upstream) | {"pool": table.name.replace("/", "_")}
+
+
+def spec(table: Table, *upstream: Table, description: str) -> dg.AssetSpec:
+    """Return the specification of one table of an asset that makes several."""
+    arguments = per_dataset(table, *upstream)
+    return dg.AssetSpec(**arguments, description=description)

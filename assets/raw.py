@@ -1,0 +1,18 @@
+"""The files that are read: found, hashed, listed in ``core/source_file``.
+
+Their hashes are the data version that makes everything downstream stale or fresh.
+"""
+
+import dagster as dg
+
+from assets.definition import per_dataset
+from assets.resources import Warehouse, source_of
+from etl.provenance import source_files
+from schemas.core.source_file import SOURCE_FILE
+
+
+@dg.asset(**per_dataset(SOURCE_FILE))
+def source_file(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
+    """Every file the dataset's build reads, with its SHA-256."""
+    files = source_files(source_of(context).spec, warehouse.raw_path)
+    return warehouse.publish(context, SOURCE_FILE, files)

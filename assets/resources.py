@@ -1,0 +1,184 @@
+"""The warehouse as assets see it: read rows, publish rows with provenance and an account of them.
+
+What a publication shows in the Dagster UI is decided here, once for all assets.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import dagster as dg
+import polars as pl
+
+from etl.accounting import RowAccount
+from etl.harmonize.pubchem import PubChem
+from etl.provenance import REFERENCE, provenance_of
+from etl.settings import PubChemMode, Settings
+from etl.sources import SOURCES
+from etl.sources.base import Source
+from etl.warehouse import delta
+from etl.warehouse.scan import exists, scan
+from schemas.core.source_file import SOURCE_FILE
+from schemas.table import Table
+
+PREVIEW_ROWS = 5
+
+
+class Warehouse(dg.ConfigurableResource):
+    """Roots and services of one deployment; plain strings, so that any executor can carry them."""
+
+    root: str
+    raw: str
+    cache: str
+    pubchem_mode: str = "auto"
+    pubchem_url: str = ""
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "Warehouse":
+        """Return the resource that settings describe."""
+        return cls(
+            root=settings.root,
+            raw=str(settings.raw),
+            cache=str(settings.cache),
+            pubchem_mode=settings.pubchem_mode,
+            pubchem_url=settings.pubchem_url or "",
+        )
+
+    @property
+    def raw_path(self) -> Path:
+        """Folder of publishers' files, one folder per dataset."""
+        return Path(self.raw)
+
+    def raw_folder(self, dataset_id: str) -> Path:
+        """Return the folder of a dataset's files."""
+        return self.raw_path / dataset_id
+
+    @property
+    def reference_folder(self) -> Path | None:
+        """Folder of the identifier references, where there is one."""
+        folder = self.raw_path / REFERENCE
+        return folder if folder.is_dir() else None
+
+    def pubchem(self) -> PubChem:
+        """Return the PubChem client of this deployment; close it after use."""
+        return PubChem(
+            Path(self.cache) / "pubchem.sqlite",
+            mode=cast("PubChemMode", self.pubchem_mode),
+            base_url=self.pubchem_url or None,
+        )
+
+    def read(self, table: Table, dataset_id: str | None = None) -> pl.DataFrame:
+        """Return the rows of a table, or of one dataset in it, in the order of its primary key."""
+        rows = scan(table, root=self.root)
+        if dataset_id is not None:
+            rows = rows.filter(pl.col("dataset_id") == dataset_id)
+        return rows.collect().sort(table.primary_key)
+
+    def read_all(self, table: Table) -> pl.DataFrame:
+        """Return all rows of a table; none where nothing has been written yet."""
+        return self.read(table) if exists(table, root=self.root) else pl.DataFrame(schema=table.polars_schema)
+
+    def publish(
+        self,
+        context: dg.AssetExecutionContext,
+        table: Table,
+        rows: pl.DataFrame,
+        account: RowAccount | None = None,
+    ) -> dg.MaterializeResult:
+        """Replace the run's partition of a table (or all of it) by rows, and describe the publication."""
+        sources = rows if table is SOURCE_FILE else self.sources(context)
+        provenance = provenance_of(sources, run_id=context.run.run_id)
+        delta.replace(self.root, table, rows, partition_of(context, table), provenance=provenance)
+        return self.describe(context, table, account)
+
+    @contextmanager
+    def publishing(
+        self, context: dg.AssetExecutionContext, *tables: Table
+    ) -> Iterator[dict[str, delta.Replacement]]:
+        """Stage rows of several tables in chunks; commit them in the order given when the block ends well."""
+        provenance = provenance_of(self.sources(context), run_id=context.run.run_id)
+        targets = {table: partition_of(context, table) for table in tables}
+        with delta.replacing(self.root, targets, provenance=provenance) as staged:
+            yield staged
+
+    def describe(
+        self, context: dg.AssetExecutionContext, table: Table, account: RowAccount | None = None
+    ) -> dg.MaterializeResult:
+        """Return what the UI shows of a publication: row counts, account, preview, sources and version."""
+        rows = scan(table, root=self.root).filter(**partition_of(context, table))
+        sources = self.sources(context)
+        metadata: dict[str, Any] = {
+            "dagster/row_count": rows.select(pl.len()).collect().item(),
+            "dagster/uri": delta.table_uri(self.root, table),
+            "delta_version": delta.version(self.root, table),
+            "preview": dg.MetadataValue.md(markdown_table(rows.head(PREVIEW_ROWS).collect())),
+            "source_files": dg.MetadataValue.md(markdown_table(sources.select("path", "n_bytes", "sha256"))),
+        }
+        if account is not None:
+            metadata |= account_metadata(account)
+        return dg.MaterializeResult(
+            asset_key=table.name.split("/"),
+            metadata=metadata,
+            data_version=dg.DataVersion(provenance_of(sources, run_id=context.run.run_id).fingerprint),
+        )
+
+    def sources(self, context: dg.AssetExecutionContext) -> pl.DataFrame:
+        """Return the files a run rests on: its dataset's, or all datasets' for a shared table."""
+        return self.read(SOURCE_FILE, context.partition_key if context.has_partition_key else None)
+
+
+ROWS_IN, ROWS_OUT, DROPPED, NOTED = "rows_in", "rows_out", "dropped: ", "noted: "
+
+
+def account_metadata(account: RowAccount) -> dict[str, int]:
+    """Return a row account as metadata of a materialization."""
+    return (
+        {ROWS_IN: account.n_in, ROWS_OUT: account.n_out}
+        | {f"{DROPPED}{reason}": n for reason, n in account.dropped.items()}
+        | {f"{NOTED}{remark}": n for remark, n in account.noted.items()}
+    )
+
+
+def account_in(metadata: Mapping[str, dg.MetadataValue]) -> RowAccount | None:
+    """Return the row account that ``account_metadata`` put into metadata, if there is one."""
+    numbers = {key: cast("int", value.value) for key, value in metadata.items()}
+    if ROWS_IN not in numbers:
+        return None
+    return RowAccount(
+        n_in=numbers[ROWS_IN],
+        n_out=numbers[ROWS_OUT],
+        dropped={key.removeprefix(DROPPED): n for key, n in numbers.items() if key.startswith(DROPPED)},
+        noted={key.removeprefix(NOTED): n for key, n in numbers.items() if key.startswith(NOTED)},
+    )
+
+
+def source_of(context: dg.AssetExecutionContext) -> Source:
+    """Return the adapter of the run's dataset."""
+    return SOURCES[context.partition_key]
+
+
+def partition_of(context: dg.AssetExecutionContext, table: Table) -> dict[str, str]:
+    """Return the partition of a table that a run replaces; empty where the table is one whole."""
+    return {"dataset_id": context.partition_key} if "dataset_id" in table.partition_by else {}
+
+
+def not_applicable(table: Table, reason: str) -> dg.MaterializeResult:
+    """Return the materialization of a table that a dataset has no rows for; nothing is written."""
+    return dg.MaterializeResult(
+        asset_key=table.name.split("/"), metadata={"dagster/row_count": 0, "not_applicable": reason}
+    )
+
+
+def markdown_table(rows: pl.DataFrame) -> str:
+    """Return rows as a Markdown table."""
+    with pl.Config(
+        tbl_formatting="MARKDOWN",
+        tbl_hide_column_data_types=True,
+        tbl_hide_dataframe_shape=True,
+        tbl_cols=-1,
+        tbl_rows=-1,
+        fmt_str_lengths=80,
+        tbl_width_chars=60_000,
+    ):
+        return str(rows)

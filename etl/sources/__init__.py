@@ -1,0 +1,37 @@
+"""The registry of datasets: ``SOURCES`` maps a dataset id to its adapter.
+
+Partitions, command-line choices, documentation and tests are derived from it. A third party adds its own
+adapter through the entry-point group ``perturbhouse.sources``.
+"""
+
+from importlib.metadata import entry_points
+
+from etl.errors import PerturbhouseError
+from etl.sources.base import Source
+from etl.sources.ccle_2015 import Ccle2015
+from etl.sources.drugseq_kp6490 import DrugseqKp6490
+from etl.sources.gcsi import Gcsi
+from etl.sources.l1000_ljp005 import L1000Ljp005
+from etl.sources.l1000_phase1 import L1000Phase1
+
+BUILT_IN: tuple[Source, ...] = (L1000Ljp005(), L1000Phase1(), DrugseqKp6490(), Gcsi(), Ccle2015())
+
+
+def registered_sources() -> dict[str, Source]:
+    """Return every adapter by dataset id: those of this project, then those of installed packages.
+
+    Raises:
+        PerturbhouseError: a package registers an id that is taken or that differs from its adapter's.
+    """
+    sources = {source.spec.dataset_id: source for source in BUILT_IN}
+    for entry in entry_points(group="perturbhouse.sources"):
+        source = entry.load()()
+        if entry.name in sources or entry.name != source.spec.dataset_id:
+            raise PerturbhouseError(
+                f"entry point {entry.name!r} ({entry.value}) must carry its adapter's own dataset id, once"
+            )
+        sources[entry.name] = source
+    return sources
+
+
+SOURCES: dict[str, Source] = registered_sources()
