@@ -145,7 +145,7 @@ def instance_of(warehouse: Warehouse) -> dg.DagsterInstance:
         return dg.DagsterInstance.ephemeral()
     home = Path(warehouse.root).resolve() / STATE
     home.mkdir(parents=True, exist_ok=True)
-    return dg.DagsterInstance.local_temp(str(home))
+    return dg.DagsterInstance.local_temp(str(home), overrides={"telemetry": {"enabled": False}})
 
 
 def ui_environment(settings: Settings) -> dict[str, str]:

@@ -16,7 +16,7 @@ from etl.effects.fit_unit import fit_units
 from etl.harmonize.screens import harmonize_curves
 from etl.sources.base import ScreenSource, TranscriptomicSource
 from etl.validation import check_reported
-from etl.warehouse.scan import expression_matrix, scan
+from etl.warehouse.scan import expression_matrix
 from schemas.core.compound_name import COMPOUND_NAME
 from schemas.core.context_name import CONTEXT_NAME
 from schemas.core.expression import EXPRESSION
@@ -101,5 +101,5 @@ def condition_match(context: dg.AssetExecutionContext, warehouse: Warehouse) -> 
 @dg.asset(**shared(AGREEMENT, CONDITION_MATCH, DIFFERENTIAL_EXPRESSION))
 def agreement(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
     """How far matched conditions say the same, metric by metric."""
-    effects = scan(DIFFERENTIAL_EXPRESSION, root=warehouse.root)
-    return warehouse.publish(context, AGREEMENT, compare(warehouse.read(CONDITION_MATCH), effects))
+    effects = warehouse.scan_all(DIFFERENTIAL_EXPRESSION)
+    return warehouse.publish(context, AGREEMENT, compare(warehouse.read_all(CONDITION_MATCH), effects))

@@ -68,16 +68,20 @@ class Warehouse(dg.ConfigurableResource):
             base_url=self.pubchem_url or None,
         )
 
-    def read(self, table: Table, dataset_id: str | None = None) -> pl.DataFrame:
-        """Return the rows of a table, or of one dataset in it, in the order of its primary key."""
-        rows = scan(table, root=self.root)
-        if dataset_id is not None:
-            rows = rows.filter(pl.col("dataset_id") == dataset_id)
+    def read(self, table: Table, dataset_id: str) -> pl.DataFrame:
+        """Return the rows of one dataset in a table, in the order of its primary key."""
+        rows = scan(table, root=self.root).filter(pl.col("dataset_id") == dataset_id)
         return rows.collect().sort(table.primary_key)
 
+    def scan_all(self, table: Table) -> pl.LazyFrame:
+        """Return a table lazily; no rows where nothing has been written, as by a build of screens only."""
+        if exists(table, root=self.root):
+            return scan(table, root=self.root)
+        return pl.LazyFrame(schema=table.polars_schema)
+
     def read_all(self, table: Table) -> pl.DataFrame:
-        """Return all rows of a table; none where nothing has been written yet."""
-        return self.read(table) if exists(table, root=self.root) else pl.DataFrame(schema=table.polars_schema)
+        """Return all rows of a table, ordered by its primary key; none where nothing has been written."""
+        return self.scan_all(table).collect().sort(table.primary_key)
 
     def publish(
         self,
@@ -125,7 +129,9 @@ class Warehouse(dg.ConfigurableResource):
 
     def sources(self, context: dg.AssetExecutionContext) -> pl.DataFrame:
         """Return the files a run rests on: its dataset's, or all datasets' for a shared table."""
-        return self.read(SOURCE_FILE, context.partition_key if context.has_partition_key else None)
+        if context.has_partition_key:
+            return self.read(SOURCE_FILE, context.partition_key)
+        return self.read_all(SOURCE_FILE)
 
 
 ROWS_IN, ROWS_OUT, DROPPED, NOTED = "rows_in", "rows_out", "dropped: ", "noted: "

@@ -83,7 +83,7 @@ def library_sizes(blocks: Iterable[ExpressionBlock]) -> pl.DataFrame:
         )
         for block in blocks
     ]
-    schema = {"sample_key": pl.String, "total_counts": pl.Int64, "n_genes": pl.Int32}
+    schema = pl.Schema({"sample_key": pl.String, "total_counts": pl.Int64, "n_genes": pl.Int32})
     return pl.concat([frame.cast(schema) for frame in rows]) if rows else pl.DataFrame(schema=schema)
 
 
@@ -111,13 +111,10 @@ def expression_rows(
             the declared scale.
     """
     known = samples.select("sample_key", "sample_id", "context_id")
-    seen: set[str] = set()
     n_values = 0
-    for block in blocks:
-        if repeated := seen & set(block.sample_keys):
-            raise BadInputError(f"sample {min(repeated)!r} has values twice", dataset_id=dataset_id)
-        seen |= set(block.sample_keys)
-        check_scale(block, dataset_id=dataset_id, value_scale=value_scale)
+    for block in checked_blocks(
+        blocks, sample_keys=samples["sample_key"], dataset_id=dataset_id, value_scale=value_scale
+    ):
         kept = (
             pl.DataFrame({"sample_key": list(block.sample_keys)})
             .with_row_index("row")
@@ -129,13 +126,36 @@ def expression_rows(
             chunk = _rows(block, kept[start : start + step], axis, dataset_id, value_scale)
             n_values += chunk.height
             yield chunk
-    if missing := set(samples["sample_key"]) - seen:
+    if n_values == 0:
+        raise BadInputError("the matrix holds no value of any known sample and gene", dataset_id=dataset_id)
+
+
+def checked_blocks(
+    blocks: Iterable[ExpressionBlock], *, sample_keys: pl.Series, dataset_id: str, value_scale: str
+) -> Iterator[ExpressionBlock]:
+    """Yield blocks whose values are on the declared scale; each expected sample comes once.
+
+    Args:
+        blocks: the adapter's expression.
+        sample_keys: samples that must have values.
+        dataset_id: the dataset.
+        value_scale: the scale its values are declared to have.
+
+    Raises:
+        BadInputError: a sample comes twice or has no values, or values are not on the declared scale.
+    """
+    seen: set[str] = set()
+    for block in blocks:
+        if repeated := seen & set(block.sample_keys):
+            raise BadInputError(f"sample {min(repeated)!r} has values twice", dataset_id=dataset_id)
+        seen |= set(block.sample_keys)
+        check_scale(block, dataset_id=dataset_id, value_scale=value_scale)
+        yield block
+    if missing := set(sample_keys) - seen:
         raise BadInputError(
             f"{len(missing)} sample(s) of the metadata have no values, e.g. {min(missing)!r}",
             dataset_id=dataset_id,
         )
-    if n_values == 0:
-        raise BadInputError("the matrix holds no value of any known sample and gene", dataset_id=dataset_id)
 
 
 def _rows(
@@ -143,7 +163,7 @@ def _rows(
 ) -> pl.DataFrame:
     """Return the rows of some samples of a block; zeros of counts are not stored."""
     values = block.values[kept["row"].to_numpy()]
-    if axis.is_selection and not sparse.issparse(values):
+    if axis.is_selection and isinstance(values, np.ndarray):
         values = values[:, axis.projection.tocsc().indices]
     else:
         values = values @ axis.projection
@@ -154,7 +174,7 @@ def _rows(
         rows = np.repeat(np.arange(kept.height), np.diff(entries.indptr))
         genes, data = axis.gene_ids[entries.indices], entries.data
     else:
-        dense = values.toarray() if sparse.issparse(values) else np.asarray(values)
+        dense = values if isinstance(values, np.ndarray) else values.toarray()
         rows = np.repeat(np.arange(kept.height), axis.gene_ids.size)
         genes, data = np.tile(axis.gene_ids, kept.height), dense.ravel()
     return pl.DataFrame(
@@ -176,7 +196,7 @@ def check_scale(block: ExpressionBlock, *, dataset_id: str, value_scale: str) ->
         BadInputError: a value is not finite; a count is negative or fractional; a log2 value is impossible,
             or all values are whole numbers far above any log2 (raw counts under a wrong declaration).
     """
-    values = block.values.data if sparse.issparse(block.values) else block.values
+    values = block.values if isinstance(block.values, np.ndarray) else block.values.data
     if values.size == 0:
         return
     _refuse(~np.isfinite(values), "is not a finite number", block, dataset_id)
@@ -197,12 +217,12 @@ def _refuse(broken: np.ndarray, rule: str, block: ExpressionBlock, dataset_id: s
     if not broken.any():
         return
     first = int(np.argmax(broken.ravel()))
-    if sparse.issparse(block.values):
-        row = int(np.searchsorted(block.values.indptr, first, side="right")) - 1
-        column, value = int(block.values.indices[first]), block.values.data[first]
-    else:
+    if isinstance(block.values, np.ndarray):
         row, column = (int(index) for index in np.unravel_index(first, block.values.shape))
         value = block.values[row, column]
+    else:
+        row = int(np.searchsorted(block.values.indptr, first, side="right")) - 1
+        column, value = int(block.values.indices[first]), block.values.data[first]
     raise BadInputError(
         f"value {value:g} {rule} ({int(broken.sum())} such value(s))",
         dataset_id=dataset_id,

@@ -1,0 +1,158 @@
+"""The main job on the simulated studies: tables filled, consistent, repeatable, true to what was planted."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from assets.build import Built, build
+from assets.checks import CHECKS
+from assets.resources import Warehouse
+from etl.errors import PerturbhouseError
+from etl.sources import SOURCES
+from etl.validation import violations
+from etl.warehouse.contents import table_contents
+from etl.warehouse.integrity import REFERENCES, dangling
+from etl.warehouse.scan import matrix, scan, to_anndata
+from etl.warehouse.sql import query
+from schemas import TABLES
+
+Demo = tuple[Warehouse, Built]
+
+
+def test_every_dataset_is_built_and_every_table_is_filled(demo: Demo) -> None:
+    warehouse, built = demo
+    assert built.failed == {}
+    assert set(built.rebuilt) == set(SOURCES)
+    filled = {content.name: content.n_rows for content in table_contents(root=warehouse.root)}
+    assert set(filled) == set(TABLES)
+    assert all(filled.values()), filled
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_stored_rows_obey_their_schema_and_keys_are_unique(demo: Demo, table) -> None:
+    rows = scan(table, root=demo[0].root).collect()
+    assert violations(rows, table.model) == []
+    assert rows.select(pl.struct(table.primary_key).n_unique()).item() == rows.height
+
+
+@pytest.mark.parametrize("reference", REFERENCES, ids=lambda r: f"{r.table}.{r.column}")
+def test_every_id_stands_in_the_table_it_refers_to(demo: Demo, reference) -> None:
+    assert dangling(reference, root=demo[0].root).to_list() == []
+
+
+def test_every_row_account_balances_and_names_its_reasons(demo: Demo) -> None:
+    accounts = demo[1].accounts
+    samples = accounts["l1000_phase1"]["core/sample"]
+    assert samples.dropped == {"genetic": samples.n_in - samples.n_out}
+    assert accounts["drugseq_kp6490"]["core/sample"].dropped == {"empty": 24}
+    fits = accounts["drugseq_kp6490"]["mart/condition"]
+    assert fits.dropped == {"untreated": 20, "low_library": 1}
+    for by_table in accounts.values():
+        assert "core/compound_name" in by_table
+
+
+def test_conditions_that_cannot_be_estimated_are_rows_with_a_reason_and_without_effects(demo: Demo) -> None:
+    root = demo[0].root
+    conditions = scan("mart/condition", root=root).filter(~pl.col("is_estimable")).collect()
+    assert set(conditions["status"]) == {"no_control", "confounded_with_plate"}
+    effects = scan("mart/differential_expression", root=root).select("condition_id").unique().collect()
+    assert conditions.join(effects, on="condition_id", how="semi").is_empty()
+    assert (conditions["n_genes_tested"] == 0).all()
+
+
+@pytest.mark.parametrize("dataset_id", ["l1000_ljp005", "l1000_phase1"])
+def test_estimated_effects_recover_the_planted_ones(demo: Demo, simulated_raw: Path, dataset_id: str) -> None:
+    root = demo[0].root
+    truth = pl.read_parquet(simulated_raw / dataset_id / "truth" / "effects.parquet")
+    samples = scan("core/sample", root=root).filter(dataset_id=dataset_id).drop_nulls("condition_id")
+    keys = samples.select(
+        "condition_id", "context_reported", "compound_reported", "dose_um", "time_h"
+    ).unique()
+    genes = scan("core/gene", root=root).select("gene_id", "symbol")
+    estimated = (
+        scan("mart/differential_expression", root=root)
+        .join(keys, on="condition_id")
+        .join(genes, on="gene_id")
+        .collect()
+    )
+    on = ["context_reported", "compound_reported", "dose_um", "time_h", "symbol"]
+    planted = truth.select(*on, planted="log2_fold_change")
+    both = estimated.join(planted, on=on, how="left").with_columns(pl.col("planted").fill_null(0.0))
+    strong = both.filter(pl.col("planted").abs() > 1)
+    assert strong.height > 500
+    assert np.corrcoef(strong["planted"], strong["log2_fold_change"])[0, 1] > 0.9
+    significant = both.filter(pl.col("p_value_adjusted") < 0.05)
+    false_share = (significant["planted"] == 0).mean()
+    assert false_share < 0.08, "the false discovery rate at 5 % is about 5 %"
+    assert (strong["p_value_adjusted"] < 0.05).mean() > 0.8
+
+
+def test_datasets_that_share_biology_agree_and_those_with_other_compounds_do_not(demo: Demo) -> None:
+    agreement = scan("mart/agreement", root=demo[0].root).filter(pl.col("status") == "ok").collect()
+    means = dict(agreement.group_by("metric").agg(pl.col("observed").mean()).iter_rows())
+    assert means["spearman_log2_fold_change"] > 0.2
+    assert means["direction_agreement"] > 0.95
+
+
+def test_a_second_build_changes_nothing_and_a_forced_one_no_values(demo: Demo, simulated_raw: Path) -> None:
+    warehouse, _ = demo
+    before = {
+        name: scan(name, root=warehouse.root).collect().sort(TABLES[name].primary_key) for name in TABLES
+    }
+    versions = {content.name: content.version for content in table_contents(root=warehouse.root)}
+    again = build([], warehouse)
+    assert again.rebuilt == ()
+    assert set(again.fresh) == set(SOURCES)
+    assert versions == {content.name: content.version for content in table_contents(root=warehouse.root)}
+    forced = build(["drugseq_kp6490", "ccle_2015"], warehouse, force=True)
+    assert forced.rebuilt == ("drugseq_kp6490", "ccle_2015")
+    for name, rows in before.items():
+        assert_frame_equal(scan(name, root=warehouse.root).collect().sort(TABLES[name].primary_key), rows)
+
+
+def test_matrices_sql_and_anndata_tell_the_same(demo: Demo) -> None:
+    root = demo[0].root
+    effects = matrix("l1000_ljp005", root=root)
+    n_conditions, n_genes = effects.values.shape
+    assert n_genes == 978
+    assert np.isfinite(effects.values).all()
+    counted = query(
+        "SELECT count(DISTINCT condition_id) AS n FROM mart.differential_expression "
+        "WHERE dataset_id = 'l1000_ljp005'",
+        root=root,
+    )
+    assert counted["n"].item() == n_conditions
+    adata = to_anndata("l1000_ljp005", root=root)
+    assert adata.shape == (n_conditions, n_genes)
+    np.testing.assert_array_equal(adata.X, effects.values)
+    assert adata.var["is_landmark"].all()
+    assert {"standard_error", "p_value_adjusted"} <= set(adata.layers)
+    counts = matrix("drugseq_kp6490", table="core/expression", value="value", root=root)
+    assert (counts.values == 0).any()
+    assert np.isfinite(counts.values).all()
+
+
+def test_a_wrong_statement_is_one_clear_error(demo: Demo) -> None:
+    with pytest.raises(PerturbhouseError, match=r"SQL: .*no_such_column"):
+        query("SELECT no_such_column FROM core.sample", root=demo[0].root)
+
+
+def test_the_checks_of_the_ui_pass(demo: Demo) -> None:
+    import dagster as dg
+
+    from assets.definitions import ASSETS
+
+    warehouse, _ = demo
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize(
+            [*ASSETS, *CHECKS],
+            selection=dg.AssetSelection.checks(*CHECKS),
+            resources={"warehouse": warehouse},
+            instance=instance,
+        )
+    assert len(result.get_asset_check_evaluations()) == len(CHECKS)
+    failed = [check.check_name for check in result.get_asset_check_evaluations() if not check.passed]
+    assert failed == []
