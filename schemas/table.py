@@ -58,3 +58,11 @@ class Table:
 def polars_schema(model: type[pa.DataFrameModel]) -> pl.Schema:
     """Return the Polars schema of a Pandera model."""
     return pl.Schema({name: column.dtype.type for name, column in model.to_schema().columns.items()})
+
+
+def match_to_model(rows: pl.DataFrame, model: type[pa.DataFrameModel]) -> pl.LazyFrame:
+    """Return rows in the columns and the order of a model; a column that they lack is null.
+
+    A column that the model lacks, or of another type than the model's, raises when the rows are collected.
+    """
+    return rows.lazy().match_to_schema(polars_schema(model), missing_columns="insert")

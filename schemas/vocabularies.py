@@ -33,6 +33,9 @@ SAMPLE_KINDS: Final = {
     "empty": "no cells or no measurement: outside this warehouse, counted",
 }
 
+OUT_OF_SCOPE_KINDS: Final = ("genetic", "biologic", "empty")
+"""Sample kinds that this warehouse does not hold; they are counted."""
+
 CONTROL_KINDS: Final = {
     "vehicle": "solvent only: the reference of effects",
     "untreated": "medium only: not a reference of effects",
@@ -54,12 +57,15 @@ MEASUREMENT_FLAGS: Final = {
 
 RESPONSE_FLAGS: Final = {
     "ic50_censored": "the published IC50 stands at the top dose: not reached, true value is higher",
+    "ic50_at_lowest_dose": "the published IC50 stands at the lowest tested dose: the true value is lower",
+    "constant_fit_reported": "the publisher fitted a constant",
     "ec50_extrapolated": "fitted EC50 lies outside the tested doses",
     "too_few_points": "fewer than five finite points: not fitted",
     "flat": "the curve is not better than a constant (F-test, p >= 0.05)",
     "rising": "viability rises with dose",
     "on_bound": "a fitted parameter stands on its bound",
     "gr_flat_reported": "the publisher calls the growth-rate curve flat; GR50 is not defined",
+    "gr50_not_reached_reported": "the growth-rate curve stays above 0.5, so that GR50 is infinite",
     "gr_missing_reported": "the publisher gives no growth-rate metrics",
     "mean_viability_above_3": "the published mean viability is above 3: implausible",
 }

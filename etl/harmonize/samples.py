@@ -9,11 +9,9 @@ from etl.accounting import RowAccount
 from etl.errors import BadInputError
 from etl.harmonize.doses import dose_um, time_h
 from etl.harmonize.identifiers import condition_ids, sample_ids
+from etl.harmonize.resolved import with_resolved_ids
 from schemas.core.sample import SAMPLE
-from schemas.vocabularies import CONTROL_KINDS
-
-OUT_OF_SCOPE = ("genetic", "biologic", "empty")
-"""Sample kinds that this warehouse does not hold; they are counted."""
+from schemas.vocabularies import CONTROL_KINDS, OUT_OF_SCOPE_KINDS
 
 LOW_LIBRARY_SHARE = 0.1
 """A sample with less than this share of the dataset's median total count is flagged ``low_library``."""
@@ -42,13 +40,13 @@ def harmonize_samples(
         BadInputError: a treated sample names no compound, a compound or label is missing from the dataset's
             own lists, or a dose or time cannot be read.
     """
-    excluded = reported.filter(pl.col("sample_kind").is_in(OUT_OF_SCOPE))
-    kept = reported.filter(~pl.col("sample_kind").is_in(OUT_OF_SCOPE))
+    excluded = reported.filter(pl.col("sample_kind").is_in(OUT_OF_SCOPE_KINDS))
+    kept = reported.filter(~pl.col("sample_kind").is_in(OUT_OF_SCOPE_KINDS))
     is_control = pl.col("sample_kind").is_in(list(CONTROL_KINDS))
     kept = kept.with_columns(compound_reported=pl.when(~is_control).then("compound_reported"))
     _check_compound_named(kept.filter(~is_control), dataset_id)
-    kept = _with_ids(kept, dataset_id, "compound", compound_names)
-    kept = _with_ids(kept, dataset_id, "context", context_names)
+    kept = with_resolved_ids(kept, "compound", compound_names, dataset_id=dataset_id)
+    kept = with_resolved_ids(kept, "context", context_names, dataset_id=dataset_id)
     if libraries is None:
         kept = kept.with_columns(total_counts=pl.lit(None, pl.Int64), n_genes=pl.lit(None, pl.Int32))
     else:
@@ -106,20 +104,6 @@ def _check_compound_named(treated: pl.DataFrame, dataset_id: str) -> None:
             dataset_id=dataset_id,
             row=f"sample {nameless['sample_key'][0]}",
         )
-
-
-def _with_ids(kept: pl.DataFrame, dataset_id: str, entity: str, names: pl.DataFrame) -> pl.DataFrame:
-    """Join the resolved id of a compound or context to its reported key."""
-    key, resolved = f"{entity}_reported", f"{entity}_id"
-    joined = kept.join(names.select(key, resolved), on=key, how="left", maintain_order="left", validate="m:1")
-    lost = joined.filter(pl.col(key).is_not_null() & pl.col(resolved).is_null())
-    if lost.height:
-        raise BadInputError(
-            f"{entity} {lost[key][0]!r} of {lost.height} sample(s) is not in the dataset's own list",
-            dataset_id=dataset_id,
-            row=f"sample {lost['sample_key'][0]}",
-        )
-    return joined
 
 
 def _flags() -> pl.Expr:

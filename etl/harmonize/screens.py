@@ -10,6 +10,7 @@ from etl.accounting import RowAccount
 from etl.dose_response.fit import fit_curves
 from etl.errors import BadInputError
 from etl.harmonize.doses import canonical_dose, dose_um, time_h
+from etl.harmonize.resolved import with_resolved_ids
 from schemas.core.viability import VIABILITY
 from schemas.mart.dose_response import DOSE_RESPONSE
 from schemas.vocabularies import RESPONSE_FLAGS
@@ -39,9 +40,8 @@ def harmonize_measurements(
         context_names: its rows of ``core/context_name``.
 
     Raises:
-        BadInputError: a measurement is given twice, or a dose or time cannot be read.
-        ValueError: a reported compound or label is not in the name tables; they are made from the same files,
-            so this is a fault of the program.
+        BadInputError: a measurement is given twice, a compound or label is missing from the dataset's own
+            lists, or a dose or time cannot be read.
     """
     measured = reported.with_columns(
         dataset_id=pl.lit(dataset_id),
@@ -51,7 +51,8 @@ def harmonize_measurements(
         time_h=time_h(reported["time"], reported["time_unit"], dataset_id=dataset_id),
     )
     _require_unique(measured, VIABILITY.primary_key, dataset_id)
-    resolved = _with_ids(measured, dataset_id, compound_names, context_names)
+    resolved = with_resolved_ids(measured, "compound", compound_names, dataset_id=dataset_id)
+    resolved = with_resolved_ids(resolved, "context", context_names, dataset_id=dataset_id)
     treated = resolved.filter(pl.col("dose_um") > 0).with_columns(qc_flags=_measurement_flags())
     account = RowAccount(
         n_in=reported.height,
@@ -85,8 +86,8 @@ def harmonize_curves(
         context_names: its rows of ``core/context_name``.
 
     Raises:
-        BadInputError: a curve is given twice, its measurements differ in time, or a time cannot be read.
-        ValueError: a reported compound or label is not in the name tables.
+        BadInputError: a curve is given twice, its measurements differ in time, a compound or label is missing
+            from the dataset's own lists, or a time cannot be read.
     """
     _require_unique(curves, CURVE_KEY, dataset_id)
     published = curves.with_columns(
@@ -119,7 +120,8 @@ def harmonize_curves(
             .otherwise(pl.lit("none")),
             qc_flags=_response_flags(),
         )
-        .pipe(_with_ids, dataset_id, compound_names, context_names)
+        .pipe(with_resolved_ids, "compound", compound_names, dataset_id=dataset_id)
+        .pipe(with_resolved_ids, "context", context_names, dataset_id=dataset_id)
     )
     account = RowAccount(
         n_in=rows.height,
@@ -151,22 +153,6 @@ def _fits(viability: pl.DataFrame, dataset_id: str) -> pl.DataFrame:
     return keys.join(
         fit_curves(points.select("curve_id", "dose_um", "viability")), on="curve_id", how="inner"
     ).drop("curve_id")
-
-
-def _with_ids(
-    rows: pl.DataFrame, dataset_id: str, compound_names: pl.DataFrame, context_names: pl.DataFrame
-) -> pl.DataFrame:
-    """Join the resolved ids of compound and context to their reported names."""
-    for entity, names in (("compound", compound_names), ("context", context_names)):
-        key, resolved = f"{entity}_reported", f"{entity}_id"
-        own = names.filter(pl.col("dataset_id") == dataset_id).select(key, resolved)
-        rows = rows.join(own, on=key, how="left", maintain_order="left", validate="m:1")
-        lost = rows.filter(pl.col(resolved).is_null())[key].unique().sort()
-        if lost.len():
-            raise ValueError(
-                f"{dataset_id}: no {resolved} for {lost.len()} reported names, {lost[0]!r} first"
-            )
-    return rows
 
 
 def _measurement_flags() -> pl.Expr:

@@ -12,17 +12,15 @@ micromolar, all of them would lie far below the tested range.
 Here: reading and the translation of the source's own codes. Not here: fits of ours, ids, dose units.
 """
 
-import csv
-import io
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
-from etl.errors import BadInputError
+from etl.formats import delimited
 from etl.sources.base import RemoteFile, SourceSpec
 from schemas.reported import ReportedCompound, ReportedContext, ReportedCurve, ReportedMeasurement
-from schemas.table import polars_schema
+from schemas.table import match_to_model, polars_schema
 
 ARCHIVE = "http://research-pub.gene.com/gCSI_GRvalues2019/gCSI_GRdata_v1.3.tsv.tar.gz"
 """Holds both files; plain http, and no digest is published."""
@@ -54,12 +52,10 @@ METRICS: Final = (
     "Emax",
     "GRinf",
     "GEC50",
-    "GR50",
     "R_square_GR",
     "pval_GR",
     "flat_fit_GR",
     "h_GR",
-    "N_conc",
     "log10_conc_step",
 )
 VALUES: Final = ("log10Concentration", "relative_cell_count", "activities.mean", "activities.std")
@@ -81,8 +77,8 @@ class Gcsi:
 
     def compounds(self, raw: Path) -> pl.LazyFrame:
         """Return one row per ``DrugName``, the publisher's only name of the compound."""
-        names = _read_metrics(self.spec.locate(raw)["metrics"]).select("DrugName").unique().sort("DrugName")
-        return _in_order(names.select(compound_reported="DrugName", name="DrugName"), ReportedCompound).lazy()
+        names = self._metrics(raw).rows["DrugName"].unique().sort()
+        return match_to_model(pl.DataFrame({"compound_reported": names, "name": names}), ReportedCompound)
 
     def contexts(self, raw: Path) -> pl.LazyFrame:
         """Return one row per ``CellLineName`` with its tissue.
@@ -90,11 +86,10 @@ class Gcsi:
         Raises:
             BadInputError: one line with two tissues.
         """
-        path = self.spec.locate(raw)["metrics"]
-        lines = _read_metrics(path).select("CellLineName", "PrimaryTissue").unique()
-        _require_unique(lines, ("CellLineName",), path)
-        lines = lines.sort("CellLineName").select(context_reported="CellLineName", tissue="PrimaryTissue")
-        return _in_order(lines, ReportedContext).lazy()
+        lines = self._metrics(raw).distinct("CellLineName", "PrimaryTissue")
+        lines.require_unique("CellLineName")
+        rows = lines.rows.sort("CellLineName").select(context_reported="CellLineName", tissue="PrimaryTissue")
+        return match_to_model(rows, ReportedContext)
 
     def measurements(self, raw: Path) -> pl.LazyFrame:
         """Return one row per dose of GRvalues, or none where that file is not there.
@@ -109,185 +104,96 @@ class Gcsi:
         path = self.spec.locate(raw).get("values")
         if path is None:
             return pl.LazyFrame(schema=polars_schema(ReportedMeasurement))
-        table = _read(path, (*TEXTS, *VALUES))
-        number = {column: _number(table, column, path) for column in VALUES}
-        for column in ("log10Concentration", "relative_cell_count"):
-            _require(table, number[column].is_not_null(), column, "a missing value", path)
-        deviation = number["activities.std"]
-        _require(table, deviation.is_null() | (deviation >= 0), deviation.name, "a negative deviation", path)
-        _require_unique(table, (*KEY, "log10Concentration"), path)
-        is_same_scale = (number["activities.mean"] - number["relative_cell_count"]).abs() <= SAME_SCALE
-        rows = table.select(
+        text = _read(path, VALUES)
+        text.require_present("log10Concentration", "relative_cell_count")
+        table = text.with_rows(text.rows.with_columns(dose="log10Concentration")).with_numbers(*VALUES)
+        deviation = pl.col("activities.std")
+        table.require(deviation.is_null() | (deviation >= 0), "activities.std", "a negative deviation")
+        table.require_unique(*KEY, "log10Concentration")
+        is_same_scale = (pl.col("activities.mean") - pl.col("relative_cell_count")).abs() <= SAME_SCALE
+        rows = table.rows.select(
+            "dose",
             context_reported="CellLineName",
             compound_reported="DrugName",
             experiment="ExperimentNumber",
             replicate=pl.lit(""),
-            dose="log10Concentration",
             dose_unit=pl.lit("log10 M"),
-            time=_or_null("TrtDuration"),
+            time="TrtDuration",
             time_unit=pl.lit("h"),
-            viability=number["relative_cell_count"],
+            viability="relative_cell_count",
             viability_sd=pl.when(is_same_scale).then(deviation),
         )
-        return _in_order(rows, ReportedMeasurement).lazy()
+        return match_to_model(rows, ReportedMeasurement)
 
     def curves(self, raw: Path) -> pl.LazyFrame:
         """Return one row per published curve.
 
         GR50, GEC50 and slope of a flat curve are placeholders (±Inf, 0, 0.0001) and become null with the flag
         ``gr_flat_reported``. A curve that is not flat but stays above GR 0.5 has GR50 = Inf: null as well,
-        and ``gr_inf`` >= 0.5 says why. Everything else is as published.
+        with the flag ``gr50_not_reached_reported``. Everything else is as published.
 
         Raises:
             BadInputError: a missing column, a value that is no number, or a key that is repeated.
         """
-        path = self.spec.locate(raw)["metrics"]
-        table = _read_metrics(path)
-        number = {c: _number(table, c, path, may_be_infinite=c == "GR50") for c in METRICS}
-        is_flag = number["flat_fit_GR"].is_null() | number["flat_fit_GR"].is_in([0.0, 1.0])
-        _require(table, is_flag, "flat_fit_GR", "neither 0 nor 1", path)
-        n_doses = number["N_conc"]
-        is_count = n_doses.is_null() | ((n_doses >= 1) & (n_doses == n_doses.round()))
-        _require(table, is_count, "N_conc", "not a number of doses", path)
-        step = number["log10_conc_step"]
-        _require(table, step.is_null() | (step >= 0), "log10_conc_step", "a negative step", path)
+        table = self._metrics(raw).with_whole_numbers("N_conc")
+        table = table.with_numbers(*METRICS).with_numbers("GR50", may_be_infinite=True)
+        flat, n_doses, step = pl.col("flat_fit_GR"), pl.col("N_conc"), pl.col("log10_conc_step")
+        table.require(flat.is_null() | flat.is_in([0.0, 1.0]), "flat_fit_GR", "neither 0 nor 1")
+        table.require(n_doses.is_null() | (n_doses >= 1), "N_conc", "not a number of doses")
+        table.require(step.is_null() | (step >= 0), "log10_conc_step", "a negative step")
 
-        is_flat = number["flat_fit_GR"].fill_null(0.0) == 1
+        is_flat = flat.fill_null(0.0) == 1
+        gr50, auc = pl.col("GR50"), pl.col("meanviability")
         flags = {
             "gr_flat_reported": is_flat,
-            "gr_missing_reported": number["GR_AOC"].is_null(),
-            "mean_viability_above_3": number["meanviability"].fill_null(0.0) > MAX_MEAN_VIABILITY,
+            "gr50_not_reached_reported": ~is_flat & (gr50 == float("inf")),
+            "gr_missing_reported": pl.col("GR_AOC").is_null(),
+            "mean_viability_above_3": auc > MAX_MEAN_VIABILITY,
         }
-        top = number["maxlog10Concentration"] + LOG10_UM_PER_M
-        gr50 = pl.when(number["GR50"].is_finite()).then(number["GR50"] * UM_PER_M)
-        rows = table.select(
+        top = pl.col("maxlog10Concentration") + LOG10_UM_PER_M
+        rows = table.rows.select(
             context_reported="CellLineName",
             compound_reported="DrugName",
             experiment="ExperimentNumber",
             replicate_level=pl.lit("experiment"),
-            time=_or_null("TrtDuration"),
+            time="TrtDuration",
             time_unit=pl.lit("h"),
             n_points=n_doses.cast(pl.Int32),
-            min_dose_um=pl.lit(10.0).pow(pl.lit(top - step * (n_doses - 1))),
-            max_dose_um=pl.lit(10.0).pow(pl.lit(top)),
-            ec50_um=pl.when(~is_flat).then(number["GEC50"] * UM_PER_M),
-            slope=pl.when(~is_flat).then(number["h_GR"]),
-            e_max=number["Emax"],
-            auc=number["meanviability"],
-            auc_kind=pl.when(number["meanviability"].is_not_null()).then(pl.lit(AUC_KIND)),
-            gr50_um=gr50,
-            gr_inf=number["GRinf"],
-            gr_max=number["GRmax"],
-            gr_aoc=number["GR_AOC"],
-            r_squared=number["R_square_GR"],
-            p_value=number["pval_GR"],
+            min_dose_um=pl.lit(10.0).pow(top - step * (n_doses - 1)),
+            max_dose_um=pl.lit(10.0).pow(top),
+            ec50_um=pl.when(~is_flat).then(pl.col("GEC50") * UM_PER_M),
+            slope=pl.when(~is_flat).then("h_GR"),
+            e_max="Emax",
+            auc=auc,
+            auc_kind=pl.when(auc.is_not_null()).then(pl.lit(AUC_KIND)),
+            gr50_um=pl.when(gr50.is_finite()).then(gr50 * UM_PER_M),
+            gr_inf="GRinf",
+            gr_max="GRmax",
+            gr_aoc="GR_AOC",
+            r_squared="R_square_GR",
+            p_value="pval_GR",
             flags=pl.concat_list(
-                [pl.when(is_set).then(pl.lit(flag)) for flag, is_set in flags.items()]
+                pl.when(is_set).then(pl.lit(flag)) for flag, is_set in flags.items()
             ).list.drop_nulls(),
         )
-        return _in_order(rows, ReportedCurve).lazy()
+        return match_to_model(rows, ReportedCurve)
+
+    def _metrics(self, raw: Path) -> delimited.TextTable:
+        table = _read(self.spec.locate(raw)["metrics"], ("GR50", "N_conc", *METRICS))
+        table.require_unique(*KEY)
+        return table
 
 
-def _read_metrics(path: Path) -> pl.DataFrame:
-    table = _read(path, (*TEXTS, *METRICS))
-    _require_unique(table, KEY, path)
-    return table
-
-
-def _read(path: Path, columns: tuple[str, ...]) -> pl.DataFrame:
-    """Return the wanted columns as text, with ``row``, the line in the file; blanks are normalized in names.
-
-    Raises:
-        BadInputError: the file is empty or ends within a line, a column is missing, a line is ragged.
-    """
-    raw = path.read_bytes()
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")
-    if not text.strip():
-        raise BadInputError("the file is empty", dataset_id=SPEC.dataset_id, file=path)
-    if not text.endswith("\n"):
-        raise BadInputError(
-            "the last line is not ended: the file is truncated",
-            dataset_id=SPEC.dataset_id,
-            file=path,
-            row=text.count("\n") + 1,
-        )
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
-    try:
-        header, *records = lines
-    except csv.Error as fault:
-        raise BadInputError(
-            f"not readable as a table: {fault}", dataset_id=SPEC.dataset_id, file=path, row=lines.line_num
-        ) from None
-    for column in columns:
-        if header.count(column) != 1:
-            found = "missing" if column not in header else "repeated"
-            raise BadInputError(
-                f"the column is {found}", dataset_id=SPEC.dataset_id, file=path, column=column
-            )
-    if not records:
-        raise BadInputError("a header and no rows", dataset_id=SPEC.dataset_id, file=path)
-    for row, record in enumerate(records, start=2):
-        if len(record) != len(header):
-            rule = f"{len(record)} fields where the header has {len(header)}"
-            raise BadInputError(rule, dataset_id=SPEC.dataset_id, file=path, row=row)
-    table = pl.DataFrame(records, schema=dict.fromkeys(header, pl.String), orient="row")
-    table = table.select(columns).with_row_index("row", offset=2)
-    table = table.with_columns(pl.col(TEXTS).str.replace_all(r"\s+", " ").str.strip_chars())
-    for column in KEY:
-        is_named = ~table[column].is_in(["", "NA"])
-        _require(table, is_named, column, "a missing name", path)
-    return table
-
-
-def _number(table: pl.DataFrame, column: str, path: Path, *, may_be_infinite: bool = False) -> pl.Series:
-    """Return a column as numbers, ``NA`` as null.
+def _read(path: Path, numbers: tuple[str, ...]) -> delimited.TextTable:
+    """Return texts and numbers of one of the files as text; blanks are normalized in names.
 
     Raises:
-        BadInputError: anything else that is not a number, or infinity where it means nothing.
+        BadInputError: as ``delimited.read``, or a row names no drug, line or experiment.
     """
-    text = table[column]
-    value = text.cast(pl.Float64, strict=False).fill_nan(None)
-    is_number = value.is_not_null() if may_be_infinite else value.is_finite().fill_null(value=False)
-    _require(table, (text == "NA") | is_number, column, "not a number", path)
-    return value
-
-
-def _require(table: pl.DataFrame, is_right: pl.Series, column: str, fault: str, path: Path) -> None:
-    """Raise for the first row that is not right."""
-    wrong = table.filter(~is_right)
-    if wrong.height:
-        raise BadInputError(
-            f"{fault}: {wrong[column][0]!r} ({wrong.height} row(s))",
-            dataset_id=SPEC.dataset_id,
-            file=path,
-            row=wrong["row"][0],
-            column=column,
-        )
-
-
-def _require_unique(table: pl.DataFrame, key: tuple[str, ...], path: Path) -> None:
-    repeated = table.filter(pl.struct(key).is_duplicated()).sort(key)
-    if repeated.height:
-        values = ", ".join(f"{column} {repeated[column][0]}" for column in key)
-        same = repeated.filter(*(pl.col(column) == repeated[0, column] for column in key))
-        rows = ", ".join(str(row) for row in same["row"]) if "row" in same.columns else None
-        raise BadInputError(
-            f"more than one row for {values} ({repeated.height} such rows)",
-            dataset_id=SPEC.dataset_id,
-            file=path,
-            row=rows,
-        )
-
-
-def _or_null(column: str) -> pl.Expr:
-    return pl.when(pl.col(column) != "NA").then(pl.col(column))
-
-
-def _in_order(rows: pl.DataFrame, model: type) -> pl.DataFrame:
-    """Return the columns of ``model`` in its order and types, null where the source has no such thing."""
-    schema = polars_schema(model)
-    absent = [pl.lit(None, dtype).alias(name) for name, dtype in schema.items() if name not in rows.columns]
-    return rows.with_columns(absent).select(list(schema)).cast(schema)
+    table = delimited.read(
+        path, (*TEXTS, *numbers), dataset_id=SPEC.dataset_id, separator="\t", missing=r"^\s*NA\s*$"
+    )
+    names = pl.col(TEXTS).str.replace_all(r"\s+", " ").str.strip_chars()
+    table = table.with_rows(table.rows.with_columns(names))
+    table.require_present(*KEY)
+    return table

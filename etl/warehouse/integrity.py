@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from etl.settings import DEFAULT_ROOT
-from etl.warehouse.scan import scan
+from etl.warehouse.scan import exists, scan
 from schemas.table import Table
 
 
@@ -34,8 +34,13 @@ REFERENCES = (
 
 
 def dangling(reference: Reference, *, root: str = DEFAULT_ROOT) -> pl.Series:
-    """Return the distinct values of a column that its target table lacks, sorted; none where all is well."""
+    """Return the distinct values of a column that its target table lacks, sorted; none where all is well.
+
+    A table that has not been written, as in a warehouse of screens only, refers to nothing.
+    """
     column = pl.col(reference.column)
+    if not exists(reference.table, root=root):
+        return pl.Series(reference.column, [])
     referring = scan(reference.table, root=root).select(column).drop_nulls().unique()
     target = scan(reference.target, root=root).select(column).unique()
     return referring.join(target, on=reference.column, how="anti").collect()[reference.column].sort()

@@ -50,9 +50,17 @@ def table_named(name: str) -> Table:
 
 
 def exists(table: Table | str, *, root: str = DEFAULT_ROOT) -> bool:
-    """Say whether a table has been written."""
+    """Say whether a table has been written.
+
+    Raises:
+        PerturbhouseError: the root is in an object store that cannot be reached.
+    """
     table = table_named(table) if isinstance(table, str) else table
-    return DeltaTable.is_deltatable(table_uri(root, table), storage_options=storage_options(root))
+    try:
+        return DeltaTable.is_deltatable(table_uri(root, table), storage_options=storage_options(root))
+    except OSError as error:
+        reason = str(error).splitlines()[0]
+        raise PerturbhouseError(f"the warehouse {root!r} cannot be reached: {reason}") from error
 
 
 def scan(table: Table | str, version: int | None = None, *, root: str = DEFAULT_ROOT) -> pl.LazyFrame:

@@ -11,8 +11,12 @@ from schemas.reported import ReportedSample
 from schemas.table import polars_schema
 
 CAFFEINE = "RYYVLZVUVIJVGH-UHFFFAOYSA-N"
-COMPOUND_NAMES = pl.DataFrame({"compound_reported": ["caffeine"], "compound_id": [CAFFEINE]})
-CONTEXT_NAMES = pl.DataFrame({"context_reported": ["A549"], "context_id": ["CVCL_0023"]})
+COMPOUND_NAMES = pl.DataFrame(
+    {"dataset_id": ["toy"], "compound_reported": ["caffeine"], "compound_id": [CAFFEINE]}
+)
+CONTEXT_NAMES = pl.DataFrame(
+    {"dataset_id": ["toy"], "context_reported": ["A549"], "context_id": ["CVCL_0023"]}
+)
 
 
 def reported(**changes: object) -> dict[str, object]:
@@ -110,8 +114,8 @@ def test_a_library_far_below_the_others_is_flagged() -> None:
     ("changes", "rule"),
     [
         ({"compound_reported": None}, "name no compound"),
-        ({"compound_reported": "unlisted"}, "compound 'unlisted' of 1 sample"),
-        ({"context_reported": "unlisted"}, "context 'unlisted' of 1 sample"),
+        ({"compound_reported": "unlisted"}, "compound 'unlisted' is not in the dataset's own list"),
+        ({"context_reported": "unlisted"}, "context 'unlisted' is not in the dataset's own list"),
         ({"dose_unit": "furlong"}, "furlong"),
         ({"dose": "-1"}, "-1"),
         ({"time": "soon"}, "soon"),

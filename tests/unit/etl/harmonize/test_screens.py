@@ -123,8 +123,10 @@ def test_a_negative_dose_is_refused() -> None:
 
 
 @pytest.mark.parametrize("change", [{"compound_reported": "Gamma"}, {"context_reported": "L9"}])
-def test_a_name_without_resolution_is_a_fault_of_the_program(change: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"toy: no (compound|context)_id for 1 reported names"):
+def test_a_name_without_resolution_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(
+        BadInputError, match=r"toy, column (compound|context)_reported: .* own list \(1 such name"
+    ):
         harmonize_measurements(measurements(change), **NAMES)
 
 

@@ -93,7 +93,16 @@ def test_a_published_curve_keeps_its_metrics(tmp_path: Path) -> None:
 def test_an_ic50_at_the_top_dose_is_censored(tmp_path: Path) -> None:
     write(tmp_path, {"IC50 (uM)": "8", "FitType": "Constant", "EC50 (uM)": "NA"})
     curve = validated(ReportedCurve, Ccle2015().curves(tmp_path)).row(0, named=True)
-    assert (curve["ec50_um"], curve["ic50_um"], curve["flags"]) == (None, 8.0, ["ic50_censored"])
+    assert (curve["ec50_um"], curve["ic50_um"], curve["flags"]) == (
+        None,
+        8.0,
+        ["ic50_censored", "constant_fit_reported"],
+    )
+
+
+def test_an_ic50_at_the_lowest_dose_is_censored_from_below(tmp_path: Path) -> None:
+    write(tmp_path, {"IC50 (uM)": "0.0025"}, {"IC50 (uM)": "0.0026", "Compound": "Betastat"})
+    assert Ccle2015().curves(tmp_path).collect()["flags"].to_list() == [["ic50_at_lowest_dose"], []]
 
 
 def test_contexts_carry_the_ccle_name_as_model_id(tmp_path: Path) -> None:
@@ -117,17 +126,19 @@ def test_odd_blanks_in_names_are_normalized_in_any_encoding(tmp_path: Path, enco
     [
         ({"Activity SD": "1,2"}, "row 3, column Activity SD: a list without exactly Num Data entries"),
         ({"Num Data": "4"}, "row 3, column Doses (uM): a list without exactly Num Data entries"),
-        ({"Num Data": "three"}, "row 3, column Num Data: not a number of doses: 'three'"),
+        ({"Num Data": "three"}, "row 3, column Num Data: not a whole number: 'three'"),
         ({"Activity Data (median)": "1,x,3"}, "row 3, column Activity Data (median): not a number: 'x'"),
         ({"Activity Data (median)": "1,inf,3"}, "row 3, column Activity Data (median): not a number: 'inf'"),
-        ({"Doses (uM)": "-1,2,8"}, "row 3, column Doses (uM): a negative dose: '-1'"),
-        ({"Doses (uM)": ".80,.8,8"}, "row 3, 3: more than one row for"),
-        ({"Activity SD": "1,-2,3"}, "row 3, column Activity SD: a negative deviation: '-2'"),
+        ({"Num Data": "0"}, "row 3, column Num Data: not a number of doses: 0"),
+        ({"Num Data": "NA"}, "row 3, column Num Data: not a number of doses (1 such)"),
+        ({"Doses (uM)": "-1,2,8"}, "row 3, column Doses (uM): a negative dose: -1.0"),
+        ({"Doses (uM)": ".80,.8,8"}, "row 3: more than once:"),
+        ({"Activity SD": "1,-2,3"}, "row 3, column Activity SD: a negative deviation: -2.0"),
         ({"Amax": "low"}, "row 3, column Amax: not a number: 'low'"),
         ({"IC50 (uM)": "0"}, "row 3, column IC50 (uM): a dose that is not positive"),
         ({"FitType": "Cubic"}, "row 3, column FitType: not one of Sigmoid, Linear, Constant"),
-        ({"CCLE Cell Line Name": ""}, "row 3, column CCLE Cell Line Name: a missing name"),
-        ({"Compound": "Betastat "}, "row 2, 3: more than one row for CCLE Cell Line Name"),
+        ({"CCLE Cell Line Name": ""}, "row 3, column CCLE Cell Line Name: a missing value"),
+        ({"Compound": "Betastat "}, "row 2, 3: more than once: CCLE Cell Line Name"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path: Path, change: dict[str, str], message: str) -> None:
@@ -140,7 +151,7 @@ def test_a_bad_row_is_named(tmp_path: Path, change: dict[str, str], message: str
 
 def test_a_compound_with_two_targets_is_refused(tmp_path: Path) -> None:
     write(tmp_path, {}, {"CCLE Cell Line Name": "LINE2_LUNG", "Target": "MEK"})
-    with pytest.raises(BadInputError, match="more than one row for Compound Alphastat"):
+    with pytest.raises(BadInputError, match="row 2, 3, column Compound: more than once: Compound Alphastat"):
         Ccle2015().compounds(tmp_path).collect()
 
 
@@ -181,5 +192,9 @@ def test_the_published_file_has_its_known_counts(realdata: Path) -> None:
     assert validated(ReportedCompound, Ccle2015().compounds(raw)).height == 24
     assert validated(ReportedContext, Ccle2015().contexts(raw)).height == 504
     assert curves["ec50_um"].count() == 7_200
-    assert dict(curves["flags"].explode().drop_nulls().value_counts().iter_rows()) == {"ic50_censored": 6_453}
+    assert dict(curves["flags"].explode().drop_nulls().value_counts().iter_rows()) == {
+        "ic50_censored": 6_453,
+        "ic50_at_lowest_dose": 48,
+        "constant_fit_reported": 3_695,
+    }
     assert points["viability_sd"].null_count() == 414

@@ -108,7 +108,8 @@ def test_placeholders_of_a_flat_curve_become_null_with_a_flag(tmp_path: Path, gr
 def test_a_curve_above_gr_one_half_has_no_gr50_but_is_not_flat(tmp_path: Path) -> None:
     write(tmp_path, METRICS, {"GR50": "Inf", "GRinf": "0.6"})
     curve = validated(ReportedCurve, Gcsi().curves(tmp_path)).row(0, named=True)
-    assert (curve["gr50_um"], curve["gr_inf"], curve["flags"]) == (None, 0.6, [])
+    assert (curve["gr50_um"], curve["gr_inf"]) == (None, 0.6)
+    assert curve["flags"] == ["gr50_not_reached_reported"]
     assert curve["ec50_um"] == pytest.approx(0.2)
 
 
@@ -165,12 +166,13 @@ def test_a_deviation_of_something_else_than_viability_is_not_taken(tmp_path: Pat
         ({"GEC50": "high"}, "row 3, column GEC50: not a number: 'high'"),
         ({"Emax": "Inf"}, "row 3, column Emax: not a number: 'Inf'"),
         ({"flat_fit_GR": "2"}, "row 3, column flat_fit_GR: neither 0 nor 1"),
-        ({"N_conc": "8.5"}, "row 3, column N_conc: not a number of doses"),
-        ({"DrugName": ""}, "row 3, column DrugName: a missing name"),
+        ({"N_conc": "8.5"}, "row 3, column N_conc: not a whole number: '8.5'"),
+        ({"N_conc": "0"}, "row 3, column N_conc: not a number of doses: 0"),
+        ({"DrugName": ""}, "row 3, column DrugName: a missing value"),
         ({"log10_conc_step": "-1"}, "row 3, column log10_conc_step: a negative step"),
         (
             {"ExperimentNumber": "1"},
-            "row 2, 3: more than one row for DrugName Alphastat, CellLineName LINE-1",
+            "row 2, 3: more than once: DrugName Alphastat, CellLineName LINE-1",
         ),
     ],
 )
@@ -185,10 +187,10 @@ def test_a_bad_metrics_row_is_named(tmp_path: Path, change: dict[str, str], mess
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"relative_cell_count": "NA"}, "row 3, column relative_cell_count: a missing value: 'NA'"),
+        ({"relative_cell_count": "NA"}, "row 3, column relative_cell_count: a missing value (1 such)"),
         ({"log10Concentration": "-"}, "row 3, column log10Concentration: not a number: '-'"),
         ({"activities.std": "-0.1"}, "row 3, column activities.std: a negative deviation"),
-        ({}, "row 2, 3: more than one row for"),
+        ({}, "row 2, 3: more than once:"),
     ],
 )
 def test_a_bad_values_row_is_named(tmp_path: Path, change: dict[str, str], message: str) -> None:
@@ -208,7 +210,9 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
 
 def test_a_cell_line_with_two_tissues_is_refused(tmp_path: Path) -> None:
     write(tmp_path, METRICS, {}, {"PrimaryTissue": "Skin", "ExperimentNumber": "3"})
-    with pytest.raises(BadInputError, match="more than one row for CellLineName LINE-1"):
+    with pytest.raises(
+        BadInputError, match="row 2, 3, column CellLineName: more than once: CellLineName LINE-1"
+    ):
         Gcsi().contexts(tmp_path).collect()
 
 
@@ -247,6 +251,7 @@ def test_the_published_file_has_its_known_counts(realdata: Path) -> None:
     assert curves["gr50_um"].count() == 10_765
     assert dict(curves["flags"].explode().drop_nulls().value_counts().iter_rows()) == {
         "gr_flat_reported": 2_909,
+        "gr50_not_reached_reported": 2_630,
         "gr_missing_reported": 384,
         "mean_viability_above_3": 1,
     }

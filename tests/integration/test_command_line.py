@@ -1,0 +1,83 @@
+"""The command line, as a newcomer types it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def perturbhouse(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from assets.cli import main; main()", *arguments],
+        env=os.environ | {"PERTURBHOUSE_PUBCHEM": "offline", "COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def root(demo) -> str:
+    return demo[0].root
+
+
+def test_help_lists_every_command() -> None:
+    shown = perturbhouse("--help")
+    assert shown.returncode == 0
+    for command in ("demo", "build", "tables", "describe", "query", "ui"):
+        assert command in shown.stdout
+
+
+def test_tables_lists_rows_datasets_size_and_version_and_says_what_is_simulated(root: str) -> None:
+    shown = perturbhouse("tables", "--root", root)
+    assert shown.returncode == 0
+    assert "mart/differential_expression" in shown.stdout
+    assert "Simulated, not measured: ccle_2015, drugseq_kp6490" in shown.stdout
+
+
+def test_describe_shows_columns_and_rows(root: str) -> None:
+    shown = perturbhouse("describe", "mart/condition", "--root", root)
+    assert shown.returncode == 0
+    assert "One row per condition" in shown.stdout
+    assert "is_estimable" in shown.stdout
+
+
+def test_query_prints_a_result(root: str) -> None:
+    shown = perturbhouse("query", "SELECT count(*) AS n FROM core.dataset", "--root", root)
+    assert shown.returncode == 0
+    assert "5" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["describe", "mart/nothing"], "no table 'mart/nothing'"),
+        (["build", "nothing"], "unknown dataset 'nothing'"),
+        (["query", "SELECT nothing"], "SQL:"),
+        (["build"], "no dataset has a folder"),
+    ],
+)
+def test_a_mistake_is_one_clear_line_and_exit_code_1(arguments: list[str], told: str, tmp_path: Path) -> None:
+    shown = perturbhouse(*arguments, "--root", str(tmp_path))
+    assert shown.returncode == 1
+    assert told in shown.stderr
+    assert "Traceback" not in shown.stderr
+    assert len(shown.stderr.strip().splitlines()) == 1
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    shown = perturbhouse("--debug", "describe", "mart/nothing", "--root", str(tmp_path))
+    assert shown.returncode == 1
+    assert "Traceback" in shown.stderr
+
+
+def test_a_failed_dataset_is_named_and_the_exit_code_is_1(tmp_path: Path) -> None:
+    (tmp_path / "raw" / "gcsi").mkdir(parents=True)
+    shown = perturbhouse("build", "--root", str(tmp_path / "warehouse"), "--raw", str(tmp_path / "raw"))
+    assert shown.returncode == 1
+    assert "gcsi failed" in shown.stderr
+    assert "no file matches" in shown.stderr
+    assert "Traceback" not in shown.stderr
