@@ -20,6 +20,7 @@ from scipy.stats import f as f_distribution
 from scipy.stats import t as t_distribution
 
 from etl.dose_response.hill import LN10, log10_ic50, mean_viability
+from etl.flags import flag_list
 
 MIN_DOSES = 5
 """A curve with fewer distinct doses is not fitted: three parameters would leave one degree of freedom."""
@@ -190,9 +191,7 @@ def _fit_block(curves: pl.DataFrame, points: pl.DataFrame) -> pl.DataFrame:
         auc_max_dose_um=pl.col("max_dose_um"),
         r_squared=pl.Series(r_squared).fill_nan(None),
         rmse=pl.Series(np.sqrt(best.residual / n_values)),
-        flags=pl.concat_list(
-            [pl.when(pl.Series(is_set)).then(pl.lit(flag)) for flag, is_set in flags.items()]
-        ).list.drop_nulls(),
+        flags=flag_list({flag: pl.lit(pl.Series(is_set)) for flag, is_set in flags.items()}),
     )
 
 

@@ -7,6 +7,7 @@ import polars as pl
 
 from etl.accounting import RowAccount
 from etl.errors import BadInputError
+from etl.flags import flag_list
 from etl.harmonize.doses import dose_um, time_h
 from etl.harmonize.identifiers import condition_ids, sample_ids
 from etl.harmonize.resolved import with_resolved_ids
@@ -116,7 +117,7 @@ def _flags() -> pl.Expr:
         "low_quality_reported": pl.col("is_low_quality"),
         "low_library": pl.col("total_counts") < LOW_LIBRARY_SHARE * pl.col("total_counts").median(),
     }
-    return pl.concat_list(pl.when(rule).then(pl.lit(flag)) for flag, rule in rules.items()).list.drop_nulls()
+    return flag_list(rules)
 
 
 def _counts(values: pl.Series) -> dict[str, int]:

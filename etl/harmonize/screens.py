@@ -9,6 +9,7 @@ import polars as pl
 from etl.accounting import RowAccount
 from etl.dose_response.fit import fit_curves
 from etl.errors import BadInputError
+from etl.flags import flag_list
 from etl.harmonize.doses import canonical_dose, dose_um, time_h
 from etl.harmonize.resolved import with_resolved_ids
 from schemas.core.viability import VIABILITY
@@ -163,17 +164,13 @@ def _measurement_flags() -> pl.Expr:
         "viability_below_minus_1": value < LOW_VIABILITY,
         "viability_negative": value < 0,
     }
-    return pl.concat_list(
-        [pl.when(rule).then(pl.lit(flag)) for flag, rule in rules.items()]
-    ).list.drop_nulls()
+    return flag_list(rules)
 
 
 def _response_flags() -> pl.Expr:
     """Return the flags of publisher and fit together, in the order of ``RESPONSE_FLAGS``."""
     both = pl.concat_list(pl.col("flags").fill_null([]), pl.col("flags_fitted").fill_null([]))
-    return pl.concat_list(
-        [pl.when(both.list.contains(flag)).then(pl.lit(flag)) for flag in RESPONSE_FLAGS]
-    ).list.drop_nulls()
+    return flag_list({flag: both.list.contains(flag) for flag in RESPONSE_FLAGS})
 
 
 def _require_unique(rows: pl.DataFrame, key: tuple[str, ...], dataset_id: str) -> None:

@@ -14,6 +14,7 @@ from typing import Final
 
 import polars as pl
 
+from etl.flags import flag_list
 from etl.formats import delimited
 from etl.sources.base import RemoteFile, SourceSpec
 from schemas.reported import ReportedCompound, ReportedContext, ReportedCurve, ReportedMeasurement
@@ -148,9 +149,7 @@ class Ccle2015:
             e_max=1 + pl.col(AMAX) / PERCENT,
             auc=ACTIVITY_AREA,
             auc_kind=pl.when(pl.col(ACTIVITY_AREA).is_not_null()).then(pl.lit(AUC_KIND)),
-            flags=pl.concat_list(
-                pl.when(is_set).then(pl.lit(flag)) for flag, is_set in flags.items()
-            ).list.drop_nulls(),
+            flags=flag_list(flags),
         )
         return match_to_model(rows, ReportedCurve)
 

@@ -17,6 +17,7 @@ from typing import Final
 
 import polars as pl
 
+from etl.flags import flag_list
 from etl.formats import delimited
 from etl.sources.base import RemoteFile, SourceSpec
 from schemas.reported import ReportedCompound, ReportedContext, ReportedCurve, ReportedMeasurement
@@ -172,9 +173,7 @@ class Gcsi:
             gr_aoc="GR_AOC",
             r_squared="R_square_GR",
             p_value="pval_GR",
-            flags=pl.concat_list(
-                pl.when(is_set).then(pl.lit(flag)) for flag, is_set in flags.items()
-            ).list.drop_nulls(),
+            flags=flag_list(flags),
         )
         return match_to_model(rows, ReportedCurve)
 
