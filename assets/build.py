@@ -10,18 +10,21 @@ from pathlib import Path
 
 import dagster as dg
 
+from assets.checks import CHECKS
+from assets.definition import asset_key
 from assets.definitions import ASSETS
-from assets.partitions import datasets
 from assets.resources import Warehouse, account_in
 from etl.accounting import RowAccount
 from etl.errors import PerturbhouseError
 from etl.settings import Settings, is_remote
 from etl.sources import SOURCES
-from etl.warehouse.freshness import available, is_fresh
+from etl.warehouse.freshness import available, is_fresh, tables_of, tables_of_all
 
 STATE = ".dagster"
 INSTANCE_POLICY = """\
 telemetry:
+  enabled: false
+nux:
   enabled: false
 concurrency:
   pools:
@@ -40,12 +43,14 @@ class Built:
         fresh: datasets that were up to date.
         accounts: rows in and out of each table of the rebuilt datasets, where a step keeps account.
         failed: datasets that could not be built, with the error's text.
+        warnings: checks across tables that did not pass.
     """
 
     rebuilt: tuple[str, ...]
     fresh: tuple[str, ...]
     accounts: dict[str, dict[str, RowAccount]]
     failed: dict[str, str]
+    warnings: list[str]
 
 
 def build(
@@ -73,6 +78,7 @@ def build(
     fresh: list[str] = []
     accounts: dict[str, dict[str, RowAccount]] = {}
     failed: dict[str, str] = {}
+    warnings: list[str] = []
     with instance_of(warehouse) as instance:
         for dataset_id in chosen:
             try:
@@ -80,7 +86,8 @@ def build(
                     fresh.append(dataset_id)
                     continue
                 progress(dataset_id)
-                result = _materialize(instance, warehouse, partitioned=True, partition_key=dataset_id)
+                keys = [asset_key(table) for table in tables_of(SOURCES[dataset_id])]
+                result = _materialize(instance, warehouse, keys, partition_key=dataset_id)
                 accounts[dataset_id] = _accounts(result)
             except PerturbhouseError as error:
                 failed[dataset_id] = str(error)
@@ -88,8 +95,10 @@ def build(
                 rebuilt.append(dataset_id)
         if rebuilt:
             progress("tables shared by all datasets")
-            _materialize(instance, warehouse, partitioned=False)
-    return Built(tuple(rebuilt), tuple(fresh), accounts, failed)
+            keys = [asset_key(table) for table in tables_of_all()]
+            result = _materialize(instance, warehouse, keys, checks=CHECKS)
+            warnings = _failed_checks(result)
+    return Built(tuple(rebuilt), tuple(fresh), accounts, failed, warnings)
 
 
 def _chosen(dataset_ids: Sequence[str], warehouse: Warehouse) -> list[str]:
@@ -106,21 +115,31 @@ def _chosen(dataset_ids: Sequence[str], warehouse: Warehouse) -> list[str]:
 
 
 def _materialize(
-    instance: dg.DagsterInstance, warehouse: Warehouse, *, partitioned: bool, partition_key: str | None = None
+    instance: dg.DagsterInstance,
+    warehouse: Warehouse,
+    keys: Sequence[dg.AssetKey],
+    partition_key: str | None = None,
+    checks: Sequence[dg.AssetChecksDefinition] = (),
 ) -> dg.ExecuteInProcessResult:
-    """Materialize the per-dataset assets of one dataset, or all shared assets, in this process."""
-    selection = [
-        key for asset in ASSETS if (asset.partitions_def is datasets) == partitioned for key in asset.keys
-    ]
+    """Materialize assets in this process, in the order of their dependencies, then run checks."""
     return dg.materialize(
-        ASSETS,
-        selection=selection,
+        [*ASSETS, *checks],
+        selection=dg.AssetSelection.assets(*keys).without_checks() | dg.AssetSelection.checks(*checks),
         partition_key=partition_key,
         resources={"warehouse": warehouse},
         instance=instance,
         tags={"perturbhouse/command": "build"},
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
     )
+
+
+def _failed_checks(result: dg.ExecuteInProcessResult) -> list[str]:
+    """Return a line per check that did not pass."""
+    return [
+        f"{'/'.join(check.asset_key.path)}: {check.check_name}"
+        for check in result.get_asset_check_evaluations()
+        if not check.passed
+    ]
 
 
 def _accounts(result: dg.ExecuteInProcessResult) -> dict[str, RowAccount]:

@@ -171,9 +171,7 @@ def partition_of(context: dg.AssetExecutionContext, table: Table) -> dict[str, s
 
 def not_applicable(table: Table, reason: str) -> dg.MaterializeResult:
     """Return the materialization of a table that a dataset has no rows for; nothing is written."""
-    return dg.MaterializeResult(
-        asset_key=table.name.split("/"), metadata={"dagster/row_count": 0, "not_applicable": reason}
-    )
+    return dg.MaterializeResult(asset_key=table.name.split("/"), metadata={"not_applicable": reason})
 
 
 def markdown_table(rows: pl.DataFrame) -> str:

@@ -3,8 +3,9 @@
 This is where the words of the warehouse meet the arrays of ``estimate``; the statistics are elsewhere.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -36,7 +37,7 @@ class FittedUnit:
         gene_variance: rows of ``mart/gene_variance``.
         estimates: arrays behind ``mart/differential_expression``; see ``effect_rows``.
         gene_ids: gene_id per column of the arrays.
-        account: samples in and out of the fit.
+        account: samples in and out of the fit; noted are its conditions by status.
     """
 
     conditions: pl.DataFrame
@@ -151,7 +152,7 @@ def fit_unit(
         gene_variance=_gene_variance_rows(treated, estimates, gene_ids),
         estimates=estimates,
         gene_ids=gene_ids,
-        account=account,
+        account=replace(account, noted=Counter(f"conditions {status}" for status in estimates.status)),
     )
 
 

@@ -21,6 +21,11 @@ def tables_of(source: Source) -> list[Table]:
     return [table for table in per_dataset if table.name in OF_SCREENS_ONLY + OF_EVERY_DATASET]
 
 
+def tables_of_all() -> list[Table]:
+    """Return the tables over all datasets."""
+    return [table for table in TABLES.values() if "dataset_id" not in table.partition_by]
+
+
 def available(raw_root: Path) -> list[str]:
     """Return the datasets that have a raw folder."""
     return [dataset_id for dataset_id in SOURCES if (raw_root / dataset_id).is_dir()]
