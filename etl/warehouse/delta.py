@@ -74,7 +74,7 @@ class Replacement:
 
     def _check_keys(self, rows: pl.DataFrame) -> None:
         key = list(self._table.primary_key)
-        repeated = rows.select(key).filter(rows.select(pl.struct(key).is_duplicated()).to_series())
+        repeated = rows.select(key).filter(rows.select(key).is_duplicated())
         if repeated.height:
             examples = repeated.unique(maintain_order=True).head(EXAMPLES).rows()
             self._reject(f"key ({', '.join(key)}) repeated in {repeated.height} row(s), e.g. {examples}")
