@@ -9,7 +9,13 @@ os.environ["PERTURBHOUSE_PUBCHEM"] = "offline"
 
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# Examples vary from run to run where someone develops, so that they find more; never in CI.
+hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("develop", deadline=None)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "develop")
 
 REALDATA = Path(__file__).parents[2] / "shared" / "realdata"
 

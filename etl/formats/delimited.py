@@ -220,18 +220,21 @@ def _split_plain(data: bytes, separator: str, table: TextTable) -> tuple[list[st
     header = first.decode().removesuffix("\r").split(separator)
     if not body.strip():
         raise table.error("a header and no rows")
-    # Polars fills a short line with nulls, so the separators are counted before it reads.
+    # Polars inflates what starts like a compressed stream, and text may ("x^"); an empty line before it
+    # prevents that. It also fills a short line with nulls, so the separators are counted before it reads.
+    lines = b"\n" + body
     ragged = (
-        pl.scan_lines(body, row_index_name="row", row_index_offset=2)
+        pl.scan_lines(lines, row_index_name="row", row_index_offset=1)
         .select("row", n_cells=pl.col("line").str.count_matches(separator, literal=True) + 1)
-        .filter(pl.col("n_cells") != len(header))
+        .filter(pl.col("row") > 1, pl.col("n_cells") != len(header))
         .collect()
         .sort("row")
     )
     if ragged.height:
         raise _ragged(ragged["n_cells"][0], header, ragged["row"][0], table)
     cells = pl.read_csv(
-        body,
+        lines,
+        skip_lines=1,
         separator=separator,
         quote_char=None,
         has_header=False,

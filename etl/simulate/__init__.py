@@ -11,11 +11,10 @@ agreement between datasets without a download, and they let tests ask whether th
 
 from pathlib import Path
 
+from etl.provenance import REFERENCE
 from etl.simulate import drugseq, l1000, landing, reference, screens
 from etl.simulate.catalogue import CCLE, GCSI, KP6490, LJP005, PHASE1
 from etl.simulate.study import Study
-
-REFERENCE = "reference"
 
 DEFAULT_SEED = 20240101
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import polars as pl
 
 from etl.errors import BadInputError
+from etl.provenance import SIMULATED_MARKER
 
-MARKER = "SIMULATED.json"
 SIMULATED_BY = "perturbhouse demo"
 
 
@@ -22,9 +22,9 @@ def refuse_published_files(folder: Path) -> None:
     Raises:
         BadInputError: the folder holds files and no marker of a simulation.
     """
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARKER).is_file():
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / SIMULATED_MARKER).is_file():
         raise BadInputError(
-            f"{folder} holds files that are not simulated ({MARKER} is missing); simulated studies are not "
+            f"{folder} holds files that are not simulated (no {SIMULATED_MARKER}); simulated studies are not "
             "written over published ones: choose another raw folder or move the files",
             dataset_id=folder.name,
         )
@@ -33,7 +33,7 @@ def refuse_published_files(folder: Path) -> None:
 def prepare(folder: Path, *, seed: int) -> None:
     """Create the folder of a simulated dataset and mark it."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARKER).write_text(
+    (folder / SIMULATED_MARKER).write_text(
         json.dumps({"seed": seed, "simulated_by": SIMULATED_BY}) + "\n", encoding="utf-8"
     )
 

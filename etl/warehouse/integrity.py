@@ -49,11 +49,15 @@ def dangling(reference: Reference, *, root: str = DEFAULT_ROOT) -> pl.Series:
 def resolution_shares(table: Table, *, root: str = DEFAULT_ROOT) -> pl.DataFrame:
     """Return per dataset and method of a name table: n reported names and their share, most used first.
 
+    A table that has not been written has no rows.
+
     Args:
         table: ``core/compound_name``, ``core/context_name`` or ``core/gene_name``.
         root: warehouse root.
     """
-    counted = scan(table, root=root).group_by("dataset_id", "method").agg(n=pl.len()).collect()
+    written = exists(table, root=root)
+    names = scan(table, root=root) if written else pl.LazyFrame(schema=table.polars_schema)
+    counted = names.group_by("dataset_id", "method").agg(n=pl.len()).collect()
     return counted.with_columns(share=pl.col("n") / pl.col("n").sum().over("dataset_id")).sort(
         "dataset_id", "n", "method", descending=[False, True, False]
     )

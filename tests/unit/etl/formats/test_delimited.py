@@ -130,6 +130,11 @@ def test_both_ways_of_reading_give_what_was_written(
         assert read(folder, content, "a", "b", is_quoted=is_quoted, missing="^NA$").rows() == expected
 
 
+@pytest.mark.parametrize("start", ["x^", "x\x01", "BZh9", "(µ/ý"])
+def test_text_that_starts_like_a_compressed_stream_is_text(tmp_path: Path, start: str) -> None:
+    assert read(tmp_path, f"a,b\n{start}1,2\n", "a", "b").rows() == [(2, f"{start}1", "2")]
+
+
 def test_a_frame_of_text_is_a_table_named_by_its_ids() -> None:
     frame = pl.DataFrame({"id": ["w1", "w2"], "n": ["7", "x"], "other": ["", ""]})
     text = delimited.text_table(
