@@ -136,7 +136,7 @@ def _materialize(
 def _failed_checks(result: dg.ExecuteInProcessResult) -> list[str]:
     """Return a line per check that did not pass."""
     return [
-        f"{'/'.join(check.asset_key.path)}: {check.check_name}"
+        f"{'/'.join(check.asset_key.path)}: {check.description or check.check_name}"
         for check in result.get_asset_check_evaluations()
         if not check.passed
     ]

@@ -6,6 +6,7 @@ The rules of a single table are not here: they are checked before its rows are c
 from collections.abc import Sequence
 
 import dagster as dg
+import polars as pl
 
 from assets.definition import asset_key
 from assets.resources import Warehouse, markdown_table
@@ -15,6 +16,9 @@ from schemas.core.compound_name import COMPOUND_NAME
 from schemas.core.context_name import CONTEXT_NAME
 from schemas.core.gene_name import GENE_NAME
 from schemas.table import Table
+
+MAX_UNRESOLVED = 0.5
+"""Share of unresolved names from which a dataset is worth a warning."""
 
 
 def reference_check(reference: Reference) -> dg.AssetChecksDefinition:
@@ -31,6 +35,7 @@ def reference_check(reference: Reference) -> dg.AssetChecksDefinition:
         missing = dangling(reference, root=warehouse.root)
         return dg.AssetCheckResult(
             passed=missing.is_empty(),
+            description=f"{missing.len()} {reference.column}(s) are not in {reference.target}",
             metadata={"dangling": missing.len(), "examples": str(missing.head(5).to_list())},
         )
 
@@ -47,12 +52,14 @@ def resolution_check(table: Table, what: str) -> dg.AssetChecksDefinition:
     )
     def check(warehouse: Warehouse) -> dg.AssetCheckResult:
         shares = resolution_shares(table, root=warehouse.root)
-        unresolved = shares.filter(
-            method="unresolved",
-        )["share"]
+        poor = shares.filter(pl.col("method") == "unresolved", pl.col("share") > MAX_UNRESOLVED)
+        named = ", ".join(
+            f"{dataset} {share:.0%}" for dataset, share in poor.select("dataset_id", "share").rows()
+        )
         return dg.AssetCheckResult(
-            passed=not (unresolved > 0.5).any(),
+            passed=poor.is_empty(),
             severity=dg.AssetCheckSeverity.WARN,
+            description=f"unresolved {what}: {named}" if named else "",
             metadata={"shares": dg.MetadataValue.md(markdown_table(shares))},
         )
 

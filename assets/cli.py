@@ -221,7 +221,7 @@ def _build(dataset_ids: list[str], settings: Settings, *, force: bool) -> None:
         console.print(f"Built {', '.join(built.rebuilt)} in {time.monotonic() - started:.1f} s.")
         console.print(_account_table(built.accounts))
     for check in built.warnings:
-        console.print(f"[yellow]Check did not pass:[/yellow] {check}; `perturbhouse ui` shows why")
+        console.print(f"[yellow]Check did not pass:[/yellow] {check}")
     if built.failed:
         raise PerturbhouseError(
             f"{len(built.failed)} dataset(s) failed; their last good tables, if any, are unchanged"
