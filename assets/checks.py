@@ -10,11 +10,19 @@ import polars as pl
 
 from assets.definition import asset_key
 from assets.resources import Warehouse, markdown_table
-from etl.warehouse.integrity import REFERENCES, Reference, dangling, resolution_shares
+from etl.warehouse.integrity import (
+    REFERENCES,
+    Reference,
+    dangling,
+    repeated_ids,
+    resolution_shares,
+)
 from schemas import TABLES
 from schemas.core.compound_name import COMPOUND_NAME
 from schemas.core.context_name import CONTEXT_NAME
 from schemas.core.gene_name import GENE_NAME
+from schemas.core.sample import SAMPLE
+from schemas.mart.condition import CONDITION
 from schemas.table import Table
 
 MAX_UNRESOLVED = 0.5
@@ -37,6 +45,26 @@ def reference_check(reference: Reference) -> dg.AssetChecksDefinition:
             passed=missing.is_empty(),
             description=f"{missing.len()} {reference.column}(s) are not in {reference.target}",
             metadata={"dangling": missing.len(), "examples": str(missing.head(5).to_list())},
+        )
+
+    return check
+
+
+def unique_check(table: Table) -> dg.AssetChecksDefinition:
+    """Return the check that no id stands for two things in different datasets."""
+    [key] = table.primary_key
+
+    @dg.asset_check(
+        asset=asset_key(table),
+        name=f"{key}_unique",
+        description=f"No {key} stands in two rows of {table.name}, whatever the dataset.",
+    )
+    def check(warehouse: Warehouse) -> dg.AssetCheckResult:
+        repeated = repeated_ids(table, root=warehouse.root)
+        return dg.AssetCheckResult(
+            passed=repeated.is_empty(),
+            description=f"{repeated.len()} {key}(s) stand for two things",
+            metadata={"repeated": repeated.len(), "examples": str(repeated.head(5).to_list())},
         )
 
     return check
@@ -68,6 +96,8 @@ def resolution_check(table: Table, what: str) -> dg.AssetChecksDefinition:
 
 CHECKS: Sequence[dg.AssetChecksDefinition] = (
     *(reference_check(reference) for reference in REFERENCES),
+    unique_check(SAMPLE),
+    unique_check(CONDITION),
     resolution_check(COMPOUND_NAME, "compounds"),
     resolution_check(CONTEXT_NAME, "contexts"),
     resolution_check(GENE_NAME, "genes"),

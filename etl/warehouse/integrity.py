@@ -46,6 +46,22 @@ def dangling(reference: Reference, *, root: str = DEFAULT_ROOT) -> pl.Series:
     return referring.join(target, on=reference.column, how="anti").collect()[reference.column].sort()
 
 
+def repeated_ids(table: Table, *, root: str = DEFAULT_ROOT) -> pl.Series:
+    """Return the ids of a table that stand in more than one row, sorted.
+
+    Within a partition a write refuses them; this finds hashes that collide between datasets.
+
+    Args:
+        table: a table whose primary key is one column.
+        root: warehouse root.
+    """
+    [key] = table.primary_key
+    if not exists(table, root=root):
+        return pl.Series(key, [])
+    counted = scan(table, root=root).group_by(key).len().filter(pl.col("len") > 1)
+    return counted.collect()[key].sort()
+
+
 def resolution_shares(table: Table, *, root: str = DEFAULT_ROOT) -> pl.DataFrame:
     """Return per dataset and method of a name table: n reported names and their share, most used first.
 

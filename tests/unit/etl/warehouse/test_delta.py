@@ -7,16 +7,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pandera.polars as pa
 import polars as pl
 import pytest
 from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
 from polars.testing import assert_frame_equal
 
-from etl.errors import RejectedWriteError
+from etl.errors import PerturbhouseError, RejectedWriteError
 from etl.provenance import Provenance
 from etl.warehouse import delta
 from etl.warehouse.scan import scan
 from schemas import TABLES
+from schemas.table import Table
 
 EFFECTS = TABLES["mart/differential_expression"]
 COMPOUNDS = TABLES["core/compound"]
@@ -199,3 +202,29 @@ def test_a_killed_write_leaves_the_last_version_and_the_next_one_sweeps_up(
     delta.replace(root, EFFECTS, effect_rows("toy", 3), where, provenance=provenance)
     assert_frame_equal(stored(tmp_path), effect_rows("toy", 3))
     assert list(staging.iterdir()) == []
+
+
+def test_a_table_with_a_dtype_delta_cannot_hold_is_refused(tmp_path: Path, provenance: Provenance) -> None:
+    class Coded(pa.DataFrameModel):
+        """One row per code."""
+
+        code: pl.Categorical = pa.Field(description="Code.")
+
+    table = Table(name="core/coded", model=Coded, primary_key=("code",))
+    with pytest.raises(AssertionError, match=r"cannot hold: \['code'\]"):
+        delta.replace(str(tmp_path), table, pl.DataFrame({"code": ["a"]}), {}, provenance=provenance)
+
+
+def test_losing_a_race_is_said_in_one_line_and_the_winner_stands(
+    tmp_path: Path, effect_rows: Rows, provenance: Provenance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, where = str(tmp_path), {"dataset_id": "toy"}
+    delta.replace(root, EFFECTS, effect_rows("toy", 1), where, provenance=provenance)
+
+    def lose(*_: object, **__: object) -> None:
+        raise CommitFailedError("a concurrent transaction deleted data this operation read")
+
+    monkeypatch.setattr(delta, "write_deltalake", lose)
+    with pytest.raises(PerturbhouseError, match="another process wrote these rows meanwhile"):
+        delta.replace(root, EFFECTS, effect_rows("toy", 2), where, provenance=provenance)
+    assert_frame_equal(stored(tmp_path), effect_rows("toy", 1))
