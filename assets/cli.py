@@ -179,10 +179,10 @@ def ui(
 
 
 def main() -> None:
-    """Run the command line; an error meant for the user is one line and exit code 1."""
+    """Run the command line; an error of the user or the file system is one line and exit code 1."""
     try:
         app()
-    except PerturbhouseError as error:
+    except (PerturbhouseError, OSError) as error:
         if os.environ.get("PERTURBHOUSE_DEBUG"):
             raise
         Console(stderr=True).print(f"[bold red]Error:[/bold red] {error}", soft_wrap=True, highlight=False)

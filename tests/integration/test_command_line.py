@@ -68,6 +68,14 @@ def test_a_mistake_is_one_clear_line_and_exit_code_1(arguments: list[str], told:
     assert len(shown.stderr.strip().splitlines()) == 1
 
 
+def test_a_root_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    shown = perturbhouse("demo", "--root", str(tmp_path / "file"))
+    assert shown.returncode == 1
+    assert "Not a directory" in shown.stderr
+    assert "Traceback" not in shown.stderr
+
+
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     shown = perturbhouse("--debug", "describe", "mart/nothing", "--root", str(tmp_path))
     assert shown.returncode == 1
