@@ -4,6 +4,7 @@ A dataset that is fresh (same files, same code) is left alone unless asked other
 """
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +16,21 @@ from assets.definition import asset_key
 from assets.definitions import ASSETS
 from assets.resources import Warehouse, account_in
 from etl.accounting import RowAccount
-from etl.errors import PerturbhouseError
+from etl.errors import ConcurrentWriteError, PerturbhouseError
 from etl.settings import Settings, is_remote
 from etl.sources import SOURCES
-from etl.warehouse.freshness import available, is_fresh, tables_of, tables_of_all
+from etl.warehouse.freshness import are_shared_tables_fresh, available, is_fresh, tables_of, tables_of_all
 
 STATE = ".dagster"
+SHARE_ATTEMPTS = 4
 INSTANCE_POLICY = """\
 telemetry:
   enabled: false
 nux:
   enabled: false
 concurrency:
+  runs:
+    max_concurrent_runs: 2
   pools:
     default_limit: 1
     granularity: run
@@ -89,15 +93,13 @@ def build(
                 keys = [asset_key(table) for table in tables_of(SOURCES[dataset_id])]
                 result = _materialize(instance, warehouse, keys, partition_key=dataset_id)
                 accounts[dataset_id] = _accounts(result)
-            except PerturbhouseError as error:
+            except (PerturbhouseError, OSError) as error:
                 failed[dataset_id] = str(error)
             else:
                 rebuilt.append(dataset_id)
-        if rebuilt:
+        if rebuilt or not are_shared_tables_fresh(root=warehouse.root):
             progress("tables shared by all datasets")
-            keys = [asset_key(table) for table in tables_of_all()]
-            result = _materialize(instance, warehouse, keys, checks=CHECKS)
-            warnings = _failed_checks(result)
+            warnings = _failed_checks(_share(instance, warehouse))
     return Built(tuple(rebuilt), tuple(fresh), accounts, failed, warnings)
 
 
@@ -131,6 +133,17 @@ def _materialize(
         tags={"perturbhouse/command": "build"},
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
     )
+
+
+def _share(instance: dg.DagsterInstance, warehouse: Warehouse) -> dg.ExecuteInProcessResult:
+    """Make the tables over all datasets; again where another build replaced one of them meanwhile."""
+    keys = [asset_key(table) for table in tables_of_all()]
+    for _ in range(SHARE_ATTEMPTS - 1):
+        try:
+            return _materialize(instance, warehouse, keys, checks=CHECKS)
+        except ConcurrentWriteError:
+            time.sleep(1)
+    return _materialize(instance, warehouse, keys, checks=CHECKS)
 
 
 def _failed_checks(result: dg.ExecuteInProcessResult) -> list[str]:

@@ -230,15 +230,17 @@ def _build(dataset_ids: list[str], settings: Settings, *, force: bool) -> None:
 
 def _account_table(accounts: dict[str, dict[str, RowAccount]]) -> RichTable:
     """Return what came in, what was kept, and why they differ, by dataset and table."""
-    shown = RichTable(title="Rows in and kept", title_justify="left")
-    for name, justify in (("dataset", "left"), ("table", "left"), ("in", "right"), ("kept", "right")):
+    shown = RichTable(title="In and kept", title_justify="left")
+    columns = (("dataset", "left"), ("table", "left"), ("in", "right"), ("kept", "right"), ("of", "left"))
+    for name, justify in columns:
         shown.add_column(name, justify=justify)  # type: ignore[arg-type]
     shown.add_column("not kept, and what was noted", ratio=1)
     for dataset_id, by_table in accounts.items():
         for name, account in by_table.items():
             remarks = [f"[red]−{n:,} {reason}[/red]" for reason, n in account.dropped.items()]
             remarks += [f"{n:,} {remark}" for remark, n in account.noted.items()]
-            shown.add_row(dataset_id, name, f"{account.n_in:,}", f"{account.n_out:,}", ", ".join(remarks))
+            counts = f"{account.n_in:,}", f"{account.n_out:,}"
+            shown.add_row(dataset_id, name, *counts, account.unit, ", ".join(remarks))
         shown.add_section()
     return shown
 

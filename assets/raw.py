@@ -16,6 +16,6 @@ from schemas.core.source_file import SOURCE_FILE
 def source_file(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
     """Every file the dataset's build reads, with its SHA-256; all of them read and found usable."""
     source = source_of(context)
-    files = source_files(source.spec, warehouse.raw_path)
-    check_input(source, warehouse.raw_folder(source.spec.dataset_id))
+    files = source_files(source, warehouse.raw_path)
+    check_input(source, warehouse.raw_folder(source.spec.dataset_id), warehouse.reference_folder)
     return warehouse.publish(context, SOURCE_FILE, files)

@@ -134,13 +134,18 @@ class Warehouse(dg.ConfigurableResource):
         return self.read_all(SOURCE_FILE)
 
 
-ROWS_IN, ROWS_OUT, DROPPED, NOTED = "rows_in", "rows_out", "dropped: ", "noted: "
+UNIT, ROWS_IN, ROWS_OUT, DROPPED, NOTED = "counted", "rows_in", "rows_out", "dropped: ", "noted: "
 
 
-def account_metadata(account: RowAccount) -> dict[str, int]:
+def account_metadata(account: RowAccount) -> dict[str, int | str]:
     """Return a row account as metadata of a materialization."""
+    counted: dict[str, int | str] = {
+        UNIT: account.unit,
+        ROWS_IN: account.n_in,
+        ROWS_OUT: account.n_out,
+    }
     return (
-        {ROWS_IN: account.n_in, ROWS_OUT: account.n_out}
+        counted
         | {f"{DROPPED}{reason}": n for reason, n in account.dropped.items()}
         | {f"{NOTED}{remark}": n for remark, n in account.noted.items()}
     )
@@ -148,14 +153,15 @@ def account_metadata(account: RowAccount) -> dict[str, int]:
 
 def account_in(metadata: Mapping[str, dg.MetadataValue]) -> RowAccount | None:
     """Return the row account that ``account_metadata`` put into metadata, if there is one."""
-    numbers = {key: cast("int", value.value) for key, value in metadata.items()}
-    if ROWS_IN not in numbers:
+    if ROWS_IN not in metadata:
         return None
+    numbers = {key: cast("int", value.value) for key, value in metadata.items()}
     return RowAccount(
         n_in=numbers[ROWS_IN],
         n_out=numbers[ROWS_OUT],
         dropped={key.removeprefix(DROPPED): n for key, n in numbers.items() if key.startswith(DROPPED)},
         noted={key.removeprefix(NOTED): n for key, n in numbers.items() if key.startswith(NOTED)},
+        unit=str(metadata[UNIT].value),
     )
 
 

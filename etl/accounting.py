@@ -7,19 +7,21 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class RowAccount:
-    """Rows in and out of a step.
+    """Rows in and out of a step, or what else it counts.
 
     Args:
         n_in: rows read.
         n_out: rows kept.
         dropped: rows not kept, by reason; they add up to ``n_in - n_out``.
         noted: rows kept but flagged or resolved in some way, by remark.
+        unit: what is counted, in the plural.
     """
 
     n_in: int
     n_out: int
     dropped: Mapping[str, int] = field(default_factory=dict)
     noted: Mapping[str, int] = field(default_factory=dict)
+    unit: str = "rows"
 
     def __post_init__(self) -> None:
         assert self.n_in - sum(self.dropped.values()) == self.n_out, f"unbalanced row account: {self}"
@@ -29,7 +31,7 @@ def total(accounts: Iterable[RowAccount]) -> RowAccount:
     """Return the sum of the accounts of a step's parts.
 
     >>> total([RowAccount(3, 2, {"empty": 1}), RowAccount(5, 4, {"empty": 1}, {"vehicle": 2})])
-    RowAccount(n_in=8, n_out=6, dropped={'empty': 2}, noted={'vehicle': 2})
+    RowAccount(n_in=8, n_out=6, dropped={'empty': 2}, noted={'vehicle': 2}, unit='rows')
     """
     parts = list(accounts)
     return RowAccount(
@@ -37,4 +39,5 @@ def total(accounts: Iterable[RowAccount]) -> RowAccount:
         n_out=sum(part.n_out for part in parts),
         dropped=dict(sum((Counter(part.dropped) for part in parts), Counter())),
         noted=dict(sum((Counter(part.noted) for part in parts), Counter())),
+        unit=parts[0].unit if parts else "rows",
     )

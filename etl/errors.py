@@ -46,3 +46,7 @@ class BadInputError(PerturbhouseError):
 
 class RejectedWriteError(PerturbhouseError):
     """Rows that break the schema of their table; nothing was written and the last version stands."""
+
+
+class ConcurrentWriteError(PerturbhouseError):
+    """Another process committed the same rows meanwhile; its version stands, the write can be repeated."""

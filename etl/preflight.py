@@ -6,16 +6,20 @@ is one more pass over the files.
 """
 
 from pathlib import Path
+from urllib.parse import quote
 
 import polars as pl
 
 from etl.errors import BadInputError
 from etl.expression.profiles import checked_blocks, library_sizes
+from etl.harmonize.compounds import load_compound_reference
+from etl.harmonize.contexts import load_context_reference
+from etl.harmonize.genes import load_gene_reference
+from etl.harmonize.identifiers import unresolved_id
 from etl.harmonize.samples import harmonize_samples
-from etl.harmonize.screens import harmonize_curves, harmonize_measurements
+from etl.harmonize.screens import check_curves, harmonize_curves, harmonize_measurements
 from etl.sources.base import ScreenSource, Source, TranscriptomicSource
 from etl.validation import check_reported
-from schemas.core.viability import VIABILITY
 from schemas.reported import (
     ReportedCompound,
     ReportedContext,
@@ -25,9 +29,12 @@ from schemas.reported import (
     ReportedSample,
 )
 
+MAX_LABEL_BYTES = 180
+"""Longest cell label, percent-encoded: with its prefix it is one name of a path, which ends at 255 bytes."""
 
-def check_input(source: Source, raw: Path) -> None:
-    """Read everything a build reads from a dataset's raw folder.
+
+def check_input(source: Source, raw: Path, reference: Path | None) -> None:
+    """Read everything a build reads: a dataset's raw folder, and the folder of identifier references.
 
     Raises:
         BadInputError: a file is missing or broken, a column is missing, a key is repeated, a dose, time or
@@ -35,6 +42,9 @@ def check_input(source: Source, raw: Path) -> None:
     """
     try:
         _check_input(source, raw)
+        load_compound_reference(reference)
+        load_context_reference(reference)
+        load_gene_reference(reference)
     except BadInputError as error:
         # Readers of exchange formats do not know whose file they read.
         error.dataset_id = error.dataset_id or source.spec.dataset_id
@@ -45,6 +55,7 @@ def _check_input(source: Source, raw: Path) -> None:
     dataset_id = source.spec.dataset_id
     compounds = check_reported(source.compounds(raw), ReportedCompound, dataset_id=dataset_id)
     contexts = check_reported(source.contexts(raw), ReportedContext, dataset_id=dataset_id)
+    _check_labels(contexts, dataset_id)
     names = {
         "compound_names": _as_resolved(compounds, "compound", dataset_id),
         "context_names": _as_resolved(contexts, "context", dataset_id),
@@ -83,17 +94,28 @@ def _check_profiles(source: TranscriptomicSource, raw: Path, names: dict[str, pl
 def _check_screen(source: ScreenSource, raw: Path, names: dict[str, pl.DataFrame]) -> None:
     dataset_id = source.spec.dataset_id
     measurements = check_reported(source.measurements(raw), ReportedMeasurement, dataset_id=dataset_id)
-    harmonize_measurements(measurements, dataset_id=dataset_id, **names)
+    viability, _ = harmonize_measurements(measurements, dataset_id=dataset_id, **names)
     curves = check_reported(source.curves(raw), ReportedCurve, dataset_id=dataset_id)
-    unfitted = pl.DataFrame(schema=VIABILITY.polars_schema)
-    harmonize_curves(curves, unfitted, dataset_id=dataset_id, **names)
+    check_curves(curves, viability, dataset_id=dataset_id)
+    # Without the points nothing is fitted, and everything else is put to the test.
+    harmonize_curves(curves, viability.clear(), dataset_id=dataset_id, **names)
 
 
 def _as_resolved(reported: pl.DataFrame, entity: str, dataset_id: str) -> pl.DataFrame:
     """Return a name table in which every reported name is known: only the input is put to the test."""
     key = f"{entity}_reported"
+    ids = [unresolved_id(dataset_id, name) for name in reported[key]]
     return reported.select(
-        key,
-        pl.format(f"unresolved:{dataset_id}:{{}}", key).alias(f"{entity}_id"),
-        dataset_id=pl.lit(dataset_id),
+        key, pl.Series(f"{entity}_id", ids, dtype=pl.String), dataset_id=pl.lit(dataset_id)
     )
+
+
+def _check_labels(contexts: pl.DataFrame, dataset_id: str) -> None:
+    """Refuse a cell label that cannot be part of a path: context_id is a partition of the big tables."""
+    for label in contexts["context_reported"]:
+        if len(quote(label, safe="")) > MAX_LABEL_BYTES:
+            raise BadInputError(
+                f"a cell label of more than {MAX_LABEL_BYTES} bytes: {label[:40]!r}…",
+                dataset_id=dataset_id,
+                column="context_reported",
+            )

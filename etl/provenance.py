@@ -4,6 +4,7 @@ Their combined fingerprint is what makes a table stale or fresh: it stands in th
 """
 
 import hashlib
+import inspect
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pathlib import Path
 import polars as pl
 
 from etl.errors import BadInputError
-from etl.sources.base import RemoteFile, SourceSpec
+from etl.sources.base import RemoteFile, Source
 from schemas.core.source_file import SOURCE_FILE
 
 CODE = ("schemas", "etl")
@@ -73,21 +74,27 @@ def fingerprint(parts: Iterable[str]) -> str:
     return hashlib.blake2b("\n".join(sorted(parts)).encode(), digest_size=16).hexdigest()
 
 
-def source_files(spec: SourceSpec, raw_root: Path) -> pl.DataFrame:
+def source_files(source: Source, raw_root: Path) -> pl.DataFrame:
     """Return the rows of ``core/source_file`` for a dataset: every file its build reads, hashed.
 
-    Beside the publisher's files these are the identifier references of ``reference/``, and the marker that
-    simulated files carry.
+    Beside the publisher's files these are the identifier references of ``reference/``, the marker that
+    simulated files carry, and the module of an adapter that another package brings: ``code_version`` does
+    not cover it.
 
     Raises:
         BadInputError: a required file is missing, or has not the SHA-256 that the dataset pins.
     """
+    spec = source.spec
     raw = raw_root / spec.dataset_id
     located = spec.locate(raw)
     facts = {located[file.role]: file for file in spec.files if file.role in located}
     references = [path for path in (raw_root / REFERENCE).rglob("*") if path.is_file()]
     marker = [path for path in [raw / SIMULATED_MARKER] if path.is_file()]
     rows = [_row(path, spec.dataset_id, raw_root, facts.get(path)) for path in (*facts, *references, *marker)]
+    module = type(source).__module__
+    if module.split(".")[0] not in CODE and (code := inspect.getsourcefile(type(source))) is not None:
+        path = Path(code)
+        rows.append(_row(path, spec.dataset_id, path.parent, None) | {"path": f"adapter/{module}.py"})
     return pl.DataFrame(rows, schema=SOURCE_FILE.polars_schema).sort("path")
 
 

@@ -128,7 +128,8 @@ ESTIMABILITY: Final = {
     "no_control": "no vehicle sample of the same context, time and vehicle group",
     "confounded_with_plate": "no chain of plates connects the condition with its vehicle samples",
     "no_residual_df": "no replicates anywhere in the fit unit: the variance cannot be estimated",
-    "no_tested_gene": "no gene of the fit unit passes the count filter",
+    "no_usable_sample": "every sample of the condition failed quality control",
+    "no_tested_gene": "no gene of the fit unit passes the count filter, or none varies",
 }
 
 CONTROL_SCOPES: Final = {

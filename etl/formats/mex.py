@@ -224,7 +224,7 @@ def _read_lines(path: Path) -> list[str]:
     if not raw.endswith(b"\n") and not _is_checked_by_gzip(path):
         raise BadInputError("the last line is not ended: the file is truncated", file=path)
     try:
-        text = raw.decode()
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadInputError(f"the text is UTF-8, but byte {error.start} is not", file=path) from error
     lines = [line.removesuffix("\r") for line in text.split("\n")]

@@ -157,7 +157,18 @@ def resolve_compounds(
         f"unresolved: {ladder.cause_of(key)}" if method == "unresolved" else f"resolved by {method}"
         for key, method in names.select("compound_reported", "method").iter_rows()
     )
-    return names, RowAccount(n_in=reported.height, n_out=names.height, noted=dict(sorted(noted.items())))
+    noted |= {f"{what} PubChem": n for what, n in _asked(pubchem).items() if n}
+    return names, RowAccount(
+        n_in=reported.height, n_out=names.height, noted=dict(sorted(noted.items())), unit="compounds"
+    )
+
+
+def _asked(pubchem: PubChem) -> dict[str, int]:
+    """Return how many look-ups ended how."""
+    return {
+        "look-ups answered by": pubchem.n_asked,
+        "look-ups answered by the cache of": pubchem.n_from_cache,
+    }
 
 
 def merge_compounds(compound_names: pl.DataFrame) -> pl.DataFrame:

@@ -223,7 +223,9 @@ def resolve_contexts(
         cause = (match.reason or "").split(":")[0]
         noted[f"unresolved: {cause}" if match.context_id is None else f"resolved by {match.method}"] += 1
     names = pl.DataFrame(rows, schema=CONTEXT_NAME.polars_schema, orient="row")
-    return names, RowAccount(n_in=reported.height, n_out=names.height, noted=dict(sorted(noted.items())))
+    return names, RowAccount(
+        n_in=reported.height, n_out=names.height, noted=dict(sorted(noted.items())), unit="cell labels"
+    )
 
 
 def merge_contexts(context_names: pl.DataFrame, reference: ContextReference) -> pl.DataFrame:

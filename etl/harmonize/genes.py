@@ -239,4 +239,4 @@ def _account(resolved: pl.DataFrame) -> RowAccount:
     }
     if n_merged := resolved.filter(pl.col("n_merged") > 1).height:
         noted["shares its gene with another reported gene"] = n_merged
-    return RowAccount(n_in=resolved.height, n_out=resolved.height, noted=noted)
+    return RowAccount(n_in=resolved.height, n_out=resolved.height, noted=noted, unit="genes")

@@ -80,6 +80,7 @@ def harmonize_samples(
         n_in=reported.height,
         n_out=samples.height,
         dropped=_counts(excluded["sample_kind"]),
+        unit="samples",
         noted=_counts(samples["sample_kind"]) | _counts(samples["qc_flags"].explode().drop_nulls()),
     )
     return samples.select(list(SAMPLE.polars_schema)).cast(SAMPLE.polars_schema), account
@@ -115,7 +116,8 @@ def _flags() -> pl.Expr:
         "dose_zero": treated & (pl.col("dose_um") == 0),
         "time_missing": pl.col("time_h").is_null(),
         "low_quality_reported": pl.col("is_low_quality"),
-        "low_library": pl.col("total_counts") < LOW_LIBRARY_SHARE * pl.col("total_counts").median(),
+        "low_library": (pl.col("total_counts") == 0)
+        | (pl.col("total_counts") < LOW_LIBRARY_SHARE * pl.col("total_counts").median()),
     }
     return flag_list(rules)
 

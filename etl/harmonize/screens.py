@@ -56,6 +56,7 @@ def harmonize_measurements(
     resolved = with_resolved_ids(resolved, "context", context_names, dataset_id=dataset_id)
     treated = resolved.filter(pl.col("dose_um") > 0).with_columns(qc_flags=_measurement_flags())
     account = RowAccount(
+        unit="measurements",
         n_in=reported.height,
         n_out=treated.height,
         dropped=_nonzero({ZERO_DOSE: resolved.height - treated.height}),
@@ -90,7 +91,7 @@ def harmonize_curves(
         BadInputError: a curve is given twice, its measurements differ in time, a compound or label is missing
             from the dataset's own lists, or a time cannot be read.
     """
-    _require_unique(curves, CURVE_KEY, dataset_id)
+    check_curves(curves, viability, dataset_id=dataset_id)
     published = curves.with_columns(
         time_h=time_h(curves["time"], curves["time_unit"], dataset_id=dataset_id),
         min_dose_um=canonical_dose(pl.col("min_dose_um")),
@@ -125,6 +126,7 @@ def harmonize_curves(
         .pipe(with_resolved_ids, "context", context_names, dataset_id=dataset_id)
     )
     account = RowAccount(
+        unit="curves",
         n_in=rows.height,
         n_out=rows.height,
         noted=_nonzero(
@@ -139,8 +141,35 @@ def harmonize_curves(
     return rows.select(list(schema)).cast(schema).sort(CURVE_KEY), account
 
 
-def _fits(viability: pl.DataFrame, dataset_id: str) -> pl.DataFrame:
-    """Return the fit of every curve that has measurements, with its time."""
+def check_curves(curves: pl.DataFrame, viability: pl.DataFrame, *, dataset_id: str) -> None:
+    """Check that curves and measurements do not contradict each other.
+
+    Args:
+        curves: the adapter's curves (``ReportedCurve``).
+        viability: the dataset's rows of ``core/viability``.
+        dataset_id: the dataset.
+
+    Raises:
+        BadInputError: a curve is given twice, its measurements differ in time or are of another time than
+            the curve, or a time cannot be read.
+    """
+    _require_unique(curves, CURVE_KEY, dataset_id)
+    stated = curves.select(
+        *CURVE_KEY, curve_h=time_h(curves["time"], curves["time_unit"], dataset_id=dataset_id)
+    )
+    both = stated.join(_curve_times(viability, dataset_id), on=list(CURVE_KEY), how="inner")
+    contradicting = both.filter(pl.col("curve_h") != pl.col("time_h")).sort(CURVE_KEY)
+    if contradicting.height:
+        raise BadInputError(
+            f"{contradicting.height} curve(s) of another time than their measurements: "
+            f"{contradicting['curve_h'][0]:g} h and {contradicting['time_h'][0]:g} h",
+            dataset_id=dataset_id,
+            row=_named(contradicting, CURVE_KEY),
+        )
+
+
+def _curve_times(viability: pl.DataFrame, dataset_id: str) -> pl.DataFrame:
+    """Return the time of every curve that has measurements."""
     times = viability.group_by(CURVE_KEY).agg(pl.col("time_h").first(), n_times=pl.col("time_h").n_unique())
     mixed = times.filter(pl.col("n_times") > 1).sort(CURVE_KEY)
     if mixed.height:
@@ -149,7 +178,12 @@ def _fits(viability: pl.DataFrame, dataset_id: str) -> pl.DataFrame:
             dataset_id=dataset_id,
             row=_named(mixed, CURVE_KEY),
         )
-    keys = times.drop("n_times").sort(CURVE_KEY).with_row_index("curve_id")
+    return times.drop("n_times").sort(CURVE_KEY)
+
+
+def _fits(viability: pl.DataFrame, dataset_id: str) -> pl.DataFrame:
+    """Return the fit of every curve that has measurements, with its time."""
+    keys = _curve_times(viability, dataset_id).with_row_index("curve_id")
     points = viability.join(keys.select("curve_id", *CURVE_KEY), on=list(CURVE_KEY), how="inner")
     return keys.join(
         fit_curves(points.select("curve_id", "dose_um", "viability")), on="curve_id", how="inner"

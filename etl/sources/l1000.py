@@ -176,6 +176,7 @@ def _vehicle_group() -> pl.Expr:
         .then(pl.coalesce("pert_iname", "pert_id", pl.lit("unknown")))
         .when(kind.is_in(TREATED_KINDS))
         .then("pert_vehicle")
+        .str.strip_chars()
     )
     is_usual = vehicle.is_null() | (vehicle.str.to_uppercase() == USUAL_VEHICLE)
     return pl.when(is_usual).then(pl.lit("")).otherwise(vehicle)

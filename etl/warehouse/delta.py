@@ -20,9 +20,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, write_deltalake
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
-from etl.errors import PerturbhouseError, RejectedWriteError
+from etl.errors import ConcurrentWriteError, PerturbhouseError, RejectedWriteError
 from etl.provenance import Provenance
 from etl.settings import is_remote, storage_options
 from etl.validation import EXAMPLES, violations
@@ -157,7 +157,7 @@ def replacing(
 
     Raises:
         RejectedWriteError: rows break the schema of their table.
-        PerturbhouseError: another process committed the same partition in between.
+        ConcurrentWriteError: another process committed the same partition in between.
     """
     with _staging_folder(root) as folder:
         replacements = {
@@ -238,15 +238,15 @@ def _commit(
     root: str, table: Table, where: Mapping[str, str], replacement: Replacement, provenance: Provenance
 ) -> None:
     create(root, table)
-    predicate = " AND ".join(
-        f"{column} = '{value.replace(chr(39), chr(39) * 2)}'" for column, value in where.items()
-    )
+    chosen = [f"{column} = '{_quoted(value)}'" for column, value in where.items()]
+    # A whole table has a condition too, true for every row: without one, two first writers would both win.
+    predicate = " AND ".join(chosen) or f"{table.primary_key[0]} IS NOT NULL"
     with _conflicts(table):
         write_deltalake(
             table_uri(root, table),
             pa.RecordBatchReader.from_batches(arrow_schema(table), replacement.batches()),
             mode="overwrite",
-            predicate=predicate or None,
+            predicate=predicate,
             target_file_size=TARGET_FILE_BYTES,
             writer_properties=WRITER,
             commit_properties=_commit_properties(table, where, provenance),
@@ -263,9 +263,12 @@ def _conflicts(table: Table) -> Iterator[None]:
     try:
         yield
     except CommitFailedError as error:
-        raise PerturbhouseError(
+        raise ConcurrentWriteError(
             f"{table.name}: another process wrote these rows meanwhile; its version stands, run again"
         ) from error
+    except DeltaError as error:
+        reason = " ".join(str(error).split())
+        raise PerturbhouseError(f"{table.name}: cannot be written: {reason}") from error
 
 
 def _commit_properties(table: Table, where: Mapping[str, str], provenance: Provenance) -> CommitProperties:
@@ -300,5 +303,15 @@ def _sweep(staging: Path) -> None:
     for folder in staging.iterdir():
         host, _, rest = folder.name.partition("--")
         process, _, _ = rest.partition("--")
-        if host == socket.gethostname() and process.isdigit() and not Path(f"/proc/{process}").exists():
+        if host == socket.gethostname() and process.isdigit() and not _is_alive(int(process)):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's process
+        return True
+    return True

@@ -6,7 +6,9 @@ from etl.provenance import provenance_of, source_files
 from etl.sources import SOURCES
 from etl.sources.base import Source, TranscriptomicSource
 from etl.warehouse.delta import committed_fingerprint
+from etl.warehouse.scan import exists, scan
 from schemas import TABLES
+from schemas.core.source_file import SOURCE_FILE
 from schemas.table import Table
 
 OF_SCREENS_ONLY = ("core/viability", "mart/dose_response")
@@ -38,15 +40,25 @@ def is_fresh(dataset_id: str, *, root: str, raw_root: Path) -> bool:
         BadInputError: a required file of the dataset is missing.
     """
     source = SOURCES[dataset_id]
-    wanted = provenance_of(source_files(source.spec, raw_root), run_id="").fingerprint
+    wanted = provenance_of(source_files(source, raw_root), run_id="").fingerprint
     where = {"dataset_id": dataset_id}
     return all(committed_fingerprint(root, table, where) == wanted for table in tables_of(source))
 
 
+def are_shared_tables_fresh(*, root: str) -> bool:
+    """Say whether every table over all datasets was made from what the datasets' tables were made from."""
+    if not exists(SOURCE_FILE, root=root):
+        return True
+    wanted = provenance_of(scan(SOURCE_FILE, root=root).collect(), run_id="").fingerprint
+    return all(committed_fingerprint(root, table, {}) == wanted for table in tables_of_all())
+
+
 def stale(*, root: str, raw_root: Path) -> list[str]:
-    """Return the datasets whose files are here and whose tables are missing or out of date."""
-    return [
-        dataset_id
-        for dataset_id in available(raw_root)
-        if not is_fresh(dataset_id, root=root, raw_root=raw_root)
-    ]
+    """Return the datasets whose files are here and whose tables are missing or out of date.
+
+    A refresh of any dataset makes the tables over all datasets anew. Where only these are out of date, as
+    after a killed run, one dataset is named.
+    """
+    here = available(raw_root)
+    datasets = [dataset_id for dataset_id in here if not is_fresh(dataset_id, root=root, raw_root=raw_root)]
+    return datasets if datasets or are_shared_tables_fresh(root=root) else here[:1]

@@ -10,7 +10,10 @@ class SourceFile(Rows):
     """One row per file read."""
 
     dataset_id: str = dataset_id()
-    path: str = field("Path below the raw root; identifier references stand under `reference/`.")
+    path: str = field(
+        "Path below the raw root; identifier references stand under `reference/`, an adapter that another "
+        "package brings under `adapter/`."
+    )
     url: str = field("Address the file is published at.", nullable=True)
     sha256: str = field("SHA-256 of the file as read.", str_matches=r"^[0-9a-f]{64}$")
     n_bytes: pl.Int64 = field("Size in bytes.", ge=0, metadata={"unit": "B"})

@@ -27,9 +27,9 @@ class Condition(Rows):
     dose_um: pl.Float64 = dose_um()
     time_h: pl.Float64 = time_h()
     vehicle_group: str = field("Vehicle group shared with the controls; empty where there is only one.")
-    n_treated: pl.Int32 = field("Treated samples.", ge=1)
+    n_treated: pl.Int32 = field("Treated samples in the fit.", ge=0)
     n_control: pl.Int32 = field("Vehicle samples of the same context, time and vehicle group.", ge=0)
-    n_plates: pl.Int32 = field("Plates the treated samples are on.", ge=1)
+    n_plates: pl.Int32 = field("Plates the treated samples are on.", ge=0)
     is_estimable: bool = field("Whether mart/differential_expression holds the condition's effects.")
     status: str = coded("Estimable, or why not.", ESTIMABILITY)
     control_scope: str = coded(

@@ -13,6 +13,17 @@ from etl.validation import violations
 from schemas.core.source_file import SOURCE_FILE
 
 
+class Toy:
+    """An adapter outside this project's packages."""
+
+    def __init__(self, spec: SourceSpec) -> None:
+        self.spec = spec
+
+
+def toy(**changes: str | bool | None) -> Toy:
+    return Toy(spec(**changes))
+
+
 def spec(**changes: str | bool | None) -> SourceSpec:
     return SourceSpec(
         dataset_id="toy",
@@ -39,10 +50,12 @@ def test_files_references_and_marker_are_listed_with_their_hashes(raw: Path) -> 
     (raw / "reference").mkdir()
     (raw / "reference" / "genes.txt").write_text("TP53")
     (raw / "toy" / "SIMULATED.json").write_text("{}")
-    files = source_files(spec(), raw)
-    assert files["path"].to_list() == ["reference/genes.txt", "toy/SIMULATED.json", "toy/t.csv"]
-    assert files["sha256"][2] == hashlib.sha256(b"a,b\n1,2\n").hexdigest()
-    assert files["url"].to_list() == [None, None, "https://example.org/t.csv"]
+    files = source_files(toy(), raw)
+    adapter, *paths = files["path"].to_list()
+    assert paths == ["reference/genes.txt", "toy/SIMULATED.json", "toy/t.csv"]
+    assert adapter.startswith("adapter/"), "the code of another package's adapter counts as input"
+    assert files["sha256"][3] == hashlib.sha256(b"a,b\n1,2\n").hexdigest()
+    assert files["url"].to_list() == [None, None, None, "https://example.org/t.csv"]
     assert violations(files, SOURCE_FILE.model) == []
     assert is_simulated(files)
 
@@ -50,26 +63,26 @@ def test_files_references_and_marker_are_listed_with_their_hashes(raw: Path) -> 
 def test_a_missing_file_says_where_to_get_it_and_an_optional_one_nothing(raw: Path) -> None:
     (raw / "toy" / "t.csv").unlink()
     with pytest.raises(BadInputError, match=r"toy: no file matches \*.csv .* https://example.org/t.csv"):
-        source_files(spec(), raw)
-    assert source_files(spec(is_required=False), raw).is_empty()
+        source_files(toy(), raw)
+    assert source_files(toy(is_required=False), raw)["path"].str.starts_with("adapter/").all()
 
 
 def test_two_files_for_one_role_are_refused(raw: Path) -> None:
     (raw / "toy" / "u.csv").write_text("")
     with pytest.raises(BadInputError, match=r"2 files match .*t.csv, u.csv"):
-        source_files(spec(), raw)
+        source_files(toy(), raw)
 
 
 def test_a_file_that_is_not_the_pinned_one_is_refused(raw: Path) -> None:
     with pytest.raises(BadInputError, match=r"t.csv: has SHA-256 .* pins 000000"):
-        source_files(spec(sha256="0" * 64), raw)
+        source_files(toy(sha256="0" * 64), raw)
 
 
 def test_the_fingerprint_follows_content_and_code(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = provenance_of(source_files(spec(), raw), run_id="a").fingerprint
-    assert provenance_of(source_files(spec(), raw), run_id="b").fingerprint == first
+    first = provenance_of(source_files(toy(), raw), run_id="a").fingerprint
+    assert provenance_of(source_files(toy(), raw), run_id="b").fingerprint == first
     (raw / "toy" / "t.csv").write_text("a,b\n1,3\n")
-    changed = provenance_of(source_files(spec(), raw), run_id="a").fingerprint
+    changed = provenance_of(source_files(toy(), raw), run_id="a").fingerprint
     assert changed != first
     monkeypatch.setattr(provenance, "code_version", lambda: "another")
-    assert provenance_of(source_files(spec(), raw), run_id="a").fingerprint != changed
+    assert provenance_of(source_files(toy(), raw), run_id="a").fingerprint != changed
