@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
+from filelock import FileLock
 
 from assets.checks import CHECKS
 from assets.definition import asset_key
@@ -177,7 +178,13 @@ def instance_of(warehouse: Warehouse) -> dg.DagsterInstance:
         return dg.DagsterInstance.ephemeral()
     home = Path(warehouse.root).resolve() / STATE
     home.mkdir(parents=True, exist_ok=True)
-    return dg.DagsterInstance.local_temp(str(home), overrides={"telemetry": {"enabled": False}})
+    # Two builds that make the history's databases at the same moment would disturb each other.
+    with FileLock(home / "creation.lock"):
+        instance = dg.DagsterInstance.local_temp(str(home), overrides={"telemetry": {"enabled": False}})
+        instance.get_runs_count()
+        instance.all_asset_keys()
+        instance.all_instigator_state()
+    return instance
 
 
 def ui_environment(settings: Settings) -> dict[str, str]:
