@@ -18,8 +18,11 @@ from etl.warehouse.integrity import (
     resolution_shares,
 )
 from schemas import TABLES
+from schemas.core.compound import COMPOUND
 from schemas.core.compound_name import COMPOUND_NAME
+from schemas.core.context import CONTEXT
 from schemas.core.context_name import CONTEXT_NAME
+from schemas.core.gene import GENE
 from schemas.core.gene_name import GENE_NAME
 from schemas.core.sample import SAMPLE
 from schemas.mart.condition import CONDITION
@@ -96,8 +99,7 @@ def resolution_check(table: Table, what: str) -> dg.AssetChecksDefinition:
 
 CHECKS: Sequence[dg.AssetChecksDefinition] = (
     *(reference_check(reference) for reference in REFERENCES),
-    unique_check(SAMPLE),
-    unique_check(CONDITION),
+    *(unique_check(table) for table in (SAMPLE, CONDITION, COMPOUND, CONTEXT, GENE)),
     resolution_check(COMPOUND_NAME, "compounds"),
     resolution_check(CONTEXT_NAME, "contexts"),
     resolution_check(GENE_NAME, "genes"),

@@ -17,7 +17,7 @@ from etl.accounting import RowAccount
 from etl.errors import PerturbhouseError
 from etl.settings import Settings, settings_from
 from etl.warehouse.contents import table_contents
-from etl.warehouse.scan import scan, table_named
+from etl.warehouse.scan import exists, scan, table_named
 from etl.warehouse.sql import query as run_query
 
 app = typer.Typer(
@@ -49,8 +49,7 @@ def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Set what holds for every command."""
-    if debug:
-        os.environ["PERTURBHOUSE_DEBUG"] = "1"
+    assert not debug, "main takes it before typer does"
 
 
 @app.command()
@@ -98,6 +97,11 @@ def build(
 def tables(root: Root = None) -> None:
     """List the tables of the warehouse: rows, datasets, size, Delta version."""
     settings = _settings(root, None)
+    contents = table_contents(root=settings.root)
+    if not contents:
+        raise PerturbhouseError(
+            f"there is no warehouse at {settings.root!r} yet; `perturbhouse build` or `demo` makes one"
+        )
     shown = RichTable(title=f"Warehouse {settings.root}", title_justify="left")
     for name, align in (
         ("table", "left"),
@@ -107,7 +111,7 @@ def tables(root: Root = None) -> None:
         ("version", "right"),
     ):
         shown.add_column(name, justify=align)  # type: ignore[arg-type]
-    for content in table_contents(root=settings.root):
+    for content in contents:
         shown.add_row(
             content.name,
             f"{content.n_rows:,}",
@@ -128,14 +132,26 @@ def describe(
     described = table_named(table)
     console.print(f"[bold]{described.name}[/bold]: {described.grain}")
     console.print(f"Key: {', '.join(described.primary_key)}")
+    settings = _settings(root, None)
+    written = exists(described, root=settings.root)
+    example = scan(described, root=settings.root).head(1).collect().to_dicts() if written else []
     shown = RichTable()
-    for name in ("column", "type", "null", "description"):
+    for name in ("column", "type", "null", "description", "example"):
         shown.add_column(name)
     for name, column in described.columns.items():
-        shown.add_row(name, str(column.dtype.type), "yes" if column.nullable else "", column.description)
+        metadata = column.metadata or {}
+        unit = f" Unit: {metadata['unit']}." if "unit" in metadata else ""
+        values = f" One of: {', '.join(metadata['vocabulary'])}." if "vocabulary" in metadata else ""
+        shown.add_row(
+            name,
+            str(column.dtype.type),
+            "yes" if column.nullable else "",
+            f"{column.description}{unit}{values}",
+            str(example[0][name]) if example else "",
+        )
     console.print(shown)
-    with pl.Config(tbl_cols=-1, tbl_width_chars=console.width, tbl_hide_dataframe_shape=True):
-        console.print(str(scan(described, root=_settings(root, None).root).head(5).collect()))
+    if not written:
+        console.print(f"The warehouse {settings.root!r} does not hold it yet.")
 
 
 @app.command()
@@ -146,8 +162,8 @@ def query(
 ) -> None:
     """Run a SQL query over the tables with DuckDB and print its result."""
     result = run_query(sql, root=_settings(root, None).root)
-    with pl.Config(tbl_cols=-1, tbl_rows=rows, tbl_width_chars=max(console.width, 120), fmt_str_lengths=60):
-        console.print(str(result.head(rows)))
+    with pl.Config(tbl_cols=-1, tbl_rows=rows, tbl_width_chars=10_000, fmt_str_lengths=60):
+        print(result.head(rows))  # noqa: T201 - as wide as it is: a terminal scrolls, a pipe keeps lines whole
     if result.height > rows:
         console.print(f"{result.height - rows:,} more rows; ask for them with --rows or LIMIT.")
 
@@ -180,6 +196,9 @@ def ui(
 
 def main() -> None:
     """Run the command line; an error of the user or the file system is one line and exit code 1."""
+    if "--debug" in sys.argv:  # wherever it stands
+        sys.argv.remove("--debug")
+        os.environ["PERTURBHOUSE_DEBUG"] = "1"
     try:
         app()
     except (PerturbhouseError, OSError) as error:
@@ -246,8 +265,6 @@ def _account_table(accounts: dict[str, dict[str, RowAccount]]) -> RichTable:
 
 
 def _simulated(root: str) -> list[str]:
-    from etl.warehouse.scan import exists
-
     if not exists("core/dataset", root=root):
         return []
     rows = scan("core/dataset", root=root).filter("is_simulated").select("dataset_id").collect()

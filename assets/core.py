@@ -4,6 +4,7 @@ import dagster as dg
 
 from assets.definition import per_dataset, shared
 from assets.resources import Warehouse, not_applicable, source_of
+from etl.accounting import merged
 from etl.expression.profiles import expression_rows, gene_axis, library_sizes
 from etl.harmonize.compounds import load_compound_reference, merge_compounds, resolve_compounds
 from etl.harmonize.contexts import load_context_reference, merge_contexts, resolve_contexts
@@ -109,7 +110,7 @@ def expression(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Ma
             value_scale=scale,
         ):
             staged[EXPRESSION.name].add(rows)
-    return warehouse.describe(context, EXPRESSION)
+    return warehouse.describe(context, EXPRESSION, axis.account)
 
 
 @dg.asset(**per_dataset(VIABILITY, COMPOUND_NAME, CONTEXT_NAME))
@@ -142,18 +143,26 @@ def dataset(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Mater
 @dg.asset(**shared(COMPOUND, COMPOUND_NAME))
 def compound(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
     """The compounds of all datasets, one row per parent structure."""
-    return warehouse.publish(context, COMPOUND, merge_compounds(warehouse.read_all(COMPOUND_NAME)))
+    names = warehouse.read_all(COMPOUND_NAME)
+    rows = merge_compounds(names)
+    return warehouse.publish(context, COMPOUND, rows, merged(names.height, rows.height, unit="names"))
 
 
 @dg.asset(**shared(CONTEXT, CONTEXT_NAME))
 def cell_context(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
     """The cell lines and primary cell types of all datasets."""
     reference = load_context_reference(warehouse.reference_folder)
-    return warehouse.publish(context, CONTEXT, merge_contexts(warehouse.read_all(CONTEXT_NAME), reference))
+    names = warehouse.read_all(CONTEXT_NAME)
+    rows = merge_contexts(names, reference)
+    return warehouse.publish(context, CONTEXT, rows, merged(names.height, rows.height, unit="cell labels"))
 
 
 @dg.asset(**shared(GENE, GENE_NAME))
 def gene(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
     """The genes of all datasets."""
     reference = load_gene_reference(warehouse.reference_folder)
-    return warehouse.publish(context, GENE, merge_genes(warehouse.read_all(GENE_NAME), reference))
+    names = warehouse.read_all(GENE_NAME)
+    rows = merge_genes(names, reference)
+    return warehouse.publish(
+        context, GENE, rows, merged(names["gene_id"].count(), rows.height, unit="resolved genes")
+    )

@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from functools import partial
 
 import dagster as dg
-import polars as pl
 
 from assets.definition import per_dataset, shared, spec
 from assets.partitions import datasets
 from assets.resources import Warehouse, not_applicable, source_of
 from etl.accounting import total
-from etl.agreement.compare import compare
-from etl.agreement.matching import RULE_VERSION, match
+from etl.agreement.compare import compare, status_account
+from etl.agreement.matching import match_conditions
 from etl.effects.fit_unit import fit_units
 from etl.harmonize.screens import harmonize_curves
 from etl.sources.base import ScreenSource, TranscriptomicSource
@@ -93,13 +92,13 @@ def dose_response(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg
 @dg.asset(**shared(CONDITION_MATCH, CONDITION))
 def condition_match(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
     """Pairs of conditions in two datasets: same compound, context and time, nearest dose within tenfold."""
-    conditions = warehouse.read_all(CONDITION).filter(pl.col("is_estimable"))
-    pairs = match(conditions).with_columns(rule_version=pl.lit(RULE_VERSION))
-    return warehouse.publish(context, CONDITION_MATCH, pairs.select(list(CONDITION_MATCH.polars_schema)))
+    pairs, account = match_conditions(warehouse.read_all(CONDITION))
+    return warehouse.publish(context, CONDITION_MATCH, pairs, account)
 
 
 @dg.asset(**shared(AGREEMENT, CONDITION_MATCH, DIFFERENTIAL_EXPRESSION))
 def agreement(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
     """How far matched conditions say the same, metric by metric."""
     effects = warehouse.scan_all(DIFFERENTIAL_EXPRESSION)
-    return warehouse.publish(context, AGREEMENT, compare(warehouse.read_all(CONDITION_MATCH), effects))
+    measured = compare(warehouse.read_all(CONDITION_MATCH), effects)
+    return warehouse.publish(context, AGREEMENT, measured, status_account(measured))

@@ -91,7 +91,7 @@ class Warehouse(dg.ConfigurableResource):
         account: RowAccount | None = None,
     ) -> dg.MaterializeResult:
         """Replace the run's partition of a table (or all of it) by rows, and describe the publication."""
-        sources = rows if table is SOURCE_FILE else self.sources(context)
+        sources = rows if table is SOURCE_FILE else self.sources(context, table)
         provenance = provenance_of(sources, run_id=context.run.run_id)
         delta.replace(self.root, table, rows, partition_of(context, table), provenance=provenance)
         return self.describe(context, table, account)
@@ -100,8 +100,8 @@ class Warehouse(dg.ConfigurableResource):
     def publishing(
         self, context: dg.AssetExecutionContext, *tables: Table
     ) -> Iterator[dict[str, delta.Replacement]]:
-        """Stage rows of several tables in chunks; commit them in the order given when the block ends well."""
-        provenance = provenance_of(self.sources(context), run_id=context.run.run_id)
+        """Stage rows of tables of one dataset in chunks; commit them in this order if the block ends well."""
+        provenance = provenance_of(self.sources(context, tables[0]), run_id=context.run.run_id)
         targets = {table: partition_of(context, table) for table in tables}
         with delta.replacing(self.root, targets, provenance=provenance) as staged:
             yield staged
@@ -111,7 +111,7 @@ class Warehouse(dg.ConfigurableResource):
     ) -> dg.MaterializeResult:
         """Return what the UI shows of a publication: row counts, account, preview, sources and version."""
         rows = scan(table, root=self.root).filter(**partition_of(context, table))
-        sources = self.sources(context)
+        sources = self.sources(context, table)
         metadata: dict[str, Any] = {
             "dagster/row_count": rows.select(pl.len()).collect().item(),
             "dagster/uri": delta.table_uri(self.root, table),
@@ -127,11 +127,10 @@ class Warehouse(dg.ConfigurableResource):
             data_version=dg.DataVersion(provenance_of(sources, run_id=context.run.run_id).fingerprint),
         )
 
-    def sources(self, context: dg.AssetExecutionContext) -> pl.DataFrame:
-        """Return the files a run rests on: its dataset's, or all datasets' for a shared table."""
-        if context.has_partition_key:
-            return self.read(SOURCE_FILE, context.partition_key)
-        return self.read_all(SOURCE_FILE)
+    def sources(self, context: dg.AssetExecutionContext, table: Table) -> pl.DataFrame:
+        """Return the files a table rests on: those of the run's dataset, or of all for a table over all."""
+        where = partition_of(context, table)
+        return self.read(SOURCE_FILE, where["dataset_id"]) if where else self.read_all(SOURCE_FILE)
 
 
 UNIT, ROWS_IN, ROWS_OUT, DROPPED, NOTED = "counted", "rows_in", "rows_out", "dropped: ", "noted: "

@@ -27,6 +27,15 @@ class RowAccount:
         assert self.n_in - sum(self.dropped.values()) == self.n_out, f"unbalanced row account: {self}"
 
 
+def merged(n_in: int, n_out: int, *, unit: str) -> RowAccount:
+    """Return the account of a step that makes one row of several that mean the same.
+
+    >>> merged(5, 3, unit="names")
+    RowAccount(n_in=5, n_out=3, dropped={'same as another': 2}, noted={}, unit='names')
+    """
+    return RowAccount(n_in, n_out, {"same as another": n_in - n_out} if n_in > n_out else {}, unit=unit)
+
+
 def total(accounts: Iterable[RowAccount]) -> RowAccount:
     """Return the sum of the accounts of a step's parts.
 

@@ -24,16 +24,19 @@ def violations(frame: pl.DataFrame, model: type[pa.DataFrameModel]) -> list[str]
     except pandera.errors.SchemaErrors as error:
         cases = error.failure_cases
         return [
-            _sentence(str(column), str(check), rows)
+            _sentence(str(column), str(check), rows, frame)
             for (column, check), rows in cases.group_by("column", "check", maintain_order=True)
         ]
     return []
 
 
-def _sentence(column: str, check: str, cases: pl.DataFrame) -> str:
+def _sentence(column: str, check: str, cases: pl.DataFrame, frame: pl.DataFrame) -> str:
     examples = cases["failure_case"].unique(maintain_order=True).head(EXAMPLES).to_list()
     shown = ", ".join(str(example) for example in examples)
-    return f"column {column}: {check} fails for {cases.height} row(s), e.g. {shown}"
+    first = cases["index"][0]
+    # The first column of every model names its row.
+    where = "" if first is None else f", first where {frame.columns[0]} is {frame[int(first), 0]!r}"
+    return f"column {column}: {check} fails for {cases.height} row(s){where}, e.g. {shown}"
 
 
 def check_reported(frame: pl.LazyFrame, model: type[pa.DataFrameModel], *, dataset_id: str) -> pl.DataFrame:

@@ -11,8 +11,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from etl.accounting import RowAccount
 from etl.agreement.similarity import MIN_GENES, direction_agreement, spearman
 from etl.errors import BadInputError
+from schemas.mart.agreement import AGREEMENT
 
 SPEARMAN = "spearman_log2_fold_change"
 DIRECTION = "direction_agreement"
@@ -39,9 +41,7 @@ EFFECT_COLUMNS = {
     "log2_fold_change": pl.Float32,
     "p_value_adjusted": pl.Float32,
 }
-RESULT_SCHEMA = pl.Schema(
-    {**PAIR_COLUMNS, "metric": pl.String, "observed": pl.Float64, "n_genes": pl.Int32, "status": pl.String}
-)
+RESULT_SCHEMA = AGREEMENT.polars_schema
 
 
 class _Side(NamedTuple):
@@ -123,6 +123,13 @@ def compare(
             for block in members.iter_slices(PAIRS_PER_BLOCK)
         ]
     return pl.concat(results).sort(*group, "compound_id", "left_condition_id", "right_condition_id", "metric")
+
+
+def status_account(measured: pl.DataFrame) -> RowAccount:
+    """Return how many values of each metric are given, and why the others are not."""
+    counted = measured.group_by("metric", "status").len().sort("metric", "status")
+    noted = {f"{metric} {status}": n for metric, status, n in counted.iter_rows()}
+    return RowAccount(measured.height, measured.height, noted=noted, unit="values")
 
 
 def _compare_block(

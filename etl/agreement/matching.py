@@ -11,7 +11,9 @@ import math
 
 import polars as pl
 
+from etl.accounting import RowAccount
 from etl.errors import BadInputError
+from schemas.mart.condition_match import CONDITION_MATCH
 
 RULE_VERSION = "mutual_nearest_dose_v1"
 """Names the rule in stored matches; it changes whenever the same conditions could give other matches."""
@@ -106,6 +108,35 @@ def match(
     return matches.select(
         *datasets, *ids, *KEY, *doses, "fold", is_exact=pl.col("fold") <= 1 + DOSE_TOLERANCE
     ).sort(*datasets, *KEY, *doses, *ids)
+
+
+def match_conditions(conditions: pl.DataFrame) -> tuple[pl.DataFrame, RowAccount]:
+    """Return the rows of ``mart/condition_match``, and the account of the conditions that may take part.
+
+    Only estimable conditions are matched: one without effects cannot agree with anything, and must not keep
+    a condition that has effects from its partner.
+
+    Args:
+        conditions: all rows of ``mart/condition``.
+    """
+    estimable = conditions.filter("is_estimable")
+    n_eligible = eligible(estimable).collect().height
+    matches = match(estimable).with_columns(rule_version=pl.lit(RULE_VERSION))
+    account = RowAccount(
+        n_in=conditions.height,
+        n_out=n_eligible,
+        dropped={
+            reason: n
+            for reason, n in {
+                "not estimable": conditions.height - estimable.height,
+                "compound or context unresolved": estimable.height - n_eligible,
+            }.items()
+            if n
+        },
+        noted={"matched pairs": matches.height},
+        unit="conditions",
+    )
+    return matches.select(list(CONDITION_MATCH.polars_schema)), account
 
 
 def eligible(conditions: pl.DataFrame | pl.LazyFrame) -> pl.LazyFrame:

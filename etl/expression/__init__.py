@@ -1,1 +1,1 @@
-"""From expression blocks of an adapter to rows of ``core/expression``, and back to matrices."""
+"""From expression blocks of an adapter to rows of ``core/expression``."""

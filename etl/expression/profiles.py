@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from scipy import sparse
 
+from etl.accounting import RowAccount
 from etl.errors import BadInputError
 from etl.sources.base import ExpressionBlock
 from schemas.core.expression import EXPRESSION
@@ -40,6 +41,17 @@ class GeneAxis:
 
     gene_ids: np.ndarray
     projection: sparse.csr_matrix
+
+    @property
+    def account(self) -> RowAccount:
+        """Reported genes and what became of their values: stored, combined with others', or left out."""
+        n_reported, n_axis = self.projection.shape
+        lost = {
+            "unresolved": n_reported - self.projection.nnz,
+            "combined with another": self.projection.nnz - n_axis,
+        }
+        dropped = {reason: n for reason, n in lost.items() if n}
+        return RowAccount(n_reported, n_axis, dropped, unit="genes")
 
     @property
     def is_selection(self) -> bool:

@@ -168,6 +168,25 @@ def read(
     return text_table(rows, columns, dataset_id=dataset_id, path=path, missing=missing)
 
 
+def read_reference(
+    path: Path, columns: Sequence[str], *, separator: str, quote_char: str | None = None
+) -> pl.DataFrame:
+    """Read columns of an identifier reference as text: a large table of a well-kept source, by Polars alone.
+
+    Raises:
+        BadInputError: the file cannot be read as a table, or lacks a column.
+    """
+    try:
+        table = pl.read_csv(path, separator=separator, quote_char=quote_char, infer_schema=False)
+    except (OSError, pl.exceptions.PolarsError) as fault:
+        reason = " ".join(str(fault).split())
+        raise BadInputError(f"cannot be read: {reason}", file=path) from fault
+    for column in columns:
+        if column not in table.columns:
+            raise BadInputError("the column is missing", file=path, column=column)
+    return table.select(columns)
+
+
 def text_table(
     rows: pl.DataFrame,
     columns: Sequence[str],

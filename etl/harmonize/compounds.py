@@ -16,6 +16,7 @@ import polars as pl
 
 from etl.accounting import RowAccount
 from etl.errors import BadInputError
+from etl.formats import delimited
 from etl.harmonize.identifiers import unresolved_id
 from etl.harmonize.pubchem import PubChem
 from etl.harmonize.structures import describe, standardize
@@ -77,15 +78,12 @@ def load_compound_reference(folder: Path | None) -> CompoundReference:
     """Return the compounds (``trt_cp``) of the folder's ``lincs_pertinfo.tsv.gz``; empty where it is missing.
 
     Raises:
-        BadInputError: the file lacks a column.
+        BadInputError: the file cannot be read, or lacks a column.
     """
     path = folder / "lincs_pertinfo.tsv.gz" if folder is not None else None
     if path is None or not path.is_file():
         return CompoundReference(pl.DataFrame(schema=_REFERENCE_SCHEMA))
-    raw = pl.read_csv(path, separator="\t", infer_schema=False, quote_char=None)
-    for column in _LINCS_COLUMNS:
-        if column not in raw.columns:
-            raise BadInputError("the LINCS compound table has this column", file=path, column=column)
+    raw = delimited.read_reference(path, _LINCS_COLUMNS, separator="\t")
     stated = raw.filter(pl.col("pert_type") == "trt_cp").select(
         pl.when(~pl.col(column).str.strip_chars().is_in(_LINCS_MISSING)).then(
             pl.col(column).str.strip_chars()

@@ -18,7 +18,7 @@ import polars as pl
 
 from etl.accounting import RowAccount
 from etl.errors import BadInputError
-from etl.formats import cellosaurus
+from etl.formats import cellosaurus, delimited
 from etl.harmonize.identifiers import unresolved_id
 from schemas.core.context import CONTEXT
 from schemas.core.context_name import CONTEXT_NAME
@@ -143,7 +143,7 @@ def load_context_reference(folder: Path | None) -> ContextReference:
     ``depmap_24Q4``).
 
     Raises:
-        BadInputError: ``Model.csv`` lacks a column, or Cellosaurus cannot be read.
+        BadInputError: ``Model.csv`` cannot be read or lacks a column, or Cellosaurus cannot be read.
     """
     curated = pl.read_csv(
         files("etl.harmonize").joinpath("reference/contexts.csv").read_bytes(), infer_schema=False
@@ -384,10 +384,7 @@ def _from_cellosaurus(lines: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def _from_depmap(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
-    models = pl.read_csv(path, infer_schema=False)
-    for column in _MODEL_COLUMNS:
-        if column not in models.columns:
-            raise BadInputError("DepMap's model table has this column", file=path, column=column)
+    models = delimited.read_reference(path, _MODEL_COLUMNS, separator=",", quote_char='"')
     known = models.filter(pl.col("RRID").str.contains(r"^CVCL_[A-Z0-9]{4}$")).sort("ModelID")
     is_normal = pl.col("OncotreePrimaryDisease").str.to_lowercase().str.starts_with("non-cancer")
     contexts = known.select(

@@ -55,25 +55,27 @@ def canonical_dose(dose: pl.Series | pl.Expr) -> pl.Series | pl.Expr:
     return values.replace_strict(distinct, pl.Series(rounded, dtype=pl.Float64), return_dtype=pl.Float64)
 
 
-def dose_um(dose: pl.Series, unit: pl.Series, *, dataset_id: str) -> pl.Series:
+def dose_um(dose: pl.Series, unit: pl.Series, *, dataset_id: str, keys: pl.Series | None = None) -> pl.Series:
     """Return canonical doses in µM.
 
     The number may carry its own unit (``10.0uM``) where ``unit`` is null. A null dose stays null; zero is
-    returned as 0.0.
+    returned as 0.0. ``keys`` name the rows in an error.
 
     Raises:
         BadInputError: a unit that is unknown or missing, a dose that is negative or no finite number.
     """
-    return canonical_dose(_converted(dose, unit, _micromolar, dataset_id=dataset_id, column="dose"))
+    return canonical_dose(
+        _converted(dose, unit, _micromolar, dataset_id=dataset_id, column="dose", keys=keys)
+    )
 
 
-def time_h(time: pl.Series, unit: pl.Series, *, dataset_id: str) -> pl.Series:
+def time_h(time: pl.Series, unit: pl.Series, *, dataset_id: str, keys: pl.Series | None = None) -> pl.Series:
     """Return treatment times in hours; rules as for :func:`dose_um`, without rounding.
 
     Raises:
         BadInputError: a unit that is unknown or missing, a time that is negative or no finite number.
     """
-    return _converted(time, unit, _hours, dataset_id=dataset_id, column="time")
+    return _converted(time, unit, _hours, dataset_id=dataset_id, column="time", keys=keys)
 
 
 def _micromolar(number: float, unit: str) -> float:
@@ -93,6 +95,7 @@ def _converted(
     *,
     dataset_id: str,
     column: str,
+    keys: pl.Series | None,
 ) -> pl.Series:
     """Convert each distinct (text, unit) once and put the results back in the order of the rows."""
     pairs = pl.DataFrame({"text": texts.cast(pl.String), "unit": units.cast(pl.String)})
@@ -102,10 +105,13 @@ def _converted(
         try:
             values.append(_quantity(text, unit, convert, what=column))
         except ValueError as fault:
-            same = pairs.filter(pl.col("text") == text, pl.col("unit").eq_missing(pl.lit(unit, pl.String)))
+            same = pairs.select(
+                (pl.col("text") == text) & pl.col("unit").eq_missing(pl.lit(unit, pl.String))
+            ).to_series()
             raise BadInputError(
-                f"{fault} (value {text!r}, unit {unit!r}, {same.height} rows)",
+                f"{fault} (value {text!r}, unit {unit!r}, {same.sum()} rows)",
                 dataset_id=dataset_id,
+                row=None if keys is None else str(keys.filter(same.fill_null(value=False))[0]),
                 column=column,
             ) from None
     known = distinct.with_columns(value=pl.Series(values, dtype=pl.Float64))

@@ -13,7 +13,7 @@ from typing import Final
 import polars as pl
 
 from etl.accounting import RowAccount
-from etl.errors import BadInputError
+from etl.formats import delimited
 from schemas.core.gene import GENE
 from schemas.core.gene_name import GENE_NAME
 
@@ -84,7 +84,7 @@ def load_gene_reference(folder: Path | None) -> GeneReference:
     """Return the genes of ``hgnc_complete_set.txt[.gz]`` in the folder, else the embedded table.
 
     Raises:
-        BadInputError: the file of HGNC lacks a column.
+        BadInputError: the file of HGNC cannot be read, or lacks a column.
     """
     embedded = pl.read_parquet(files("etl.harmonize").joinpath("reference/genes.parquet").read_bytes())
     for name in ("hgnc_complete_set.txt", "hgnc_complete_set.txt.gz"):
@@ -101,12 +101,9 @@ def read_hgnc(path: Path) -> pl.DataFrame:
     Where two HGNC records share an Ensembl gene, the one with the lower HGNC number stands for it.
 
     Raises:
-        BadInputError: a column is missing.
+        BadInputError: the file cannot be read, or a column is missing.
     """
-    raw = pl.read_csv(path, separator="\t", infer_schema=False)
-    for column in _HGNC_COLUMNS:
-        if column not in raw.columns:
-            raise BadInputError("HGNC's complete set has this column", file=path, column=column)
+    raw = delimited.read_reference(path, _HGNC_COLUMNS, separator="\t", quote_char='"')
     return (
         raw.filter(pl.col("status") == "Approved")
         .select(

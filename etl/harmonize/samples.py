@@ -38,14 +38,16 @@ def harmonize_samples(
         libraries: sample_key, total_counts, n_genes of count data; None for normalized data.
 
     Raises:
-        BadInputError: a treated sample names no compound, a compound or label is missing from the dataset's
-            own lists, or a dose or time cannot be read.
+        BadInputError: a treated sample names no compound, a sample no plate or cells, a compound or label is
+            missing from the dataset's own lists, or a dose or time cannot be read.
     """
     excluded = reported.filter(pl.col("sample_kind").is_in(OUT_OF_SCOPE_KINDS))
     kept = reported.filter(~pl.col("sample_kind").is_in(OUT_OF_SCOPE_KINDS))
     is_control = pl.col("sample_kind").is_in(list(CONTROL_KINDS))
     kept = kept.with_columns(compound_reported=pl.when(~is_control).then("compound_reported"))
-    _check_compound_named(kept.filter(~is_control), dataset_id)
+    _check_stated(kept.filter(~is_control), "compound_reported", dataset_id)
+    _check_stated(kept, "context_reported", dataset_id)
+    _check_stated(kept, "plate", dataset_id)
     kept = with_resolved_ids(kept, "compound", compound_names, dataset_id=dataset_id)
     kept = with_resolved_ids(kept, "context", context_names, dataset_id=dataset_id)
     if libraries is None:
@@ -59,8 +61,8 @@ def harmonize_samples(
             sample_id=sample_ids(dataset_id, kept["sample_key"]),
             is_control=is_control,
             control_kind=pl.when(is_control).then(pl.col("sample_kind")),
-            dose_um=dose_um(kept["dose"], kept["dose_unit"], dataset_id=dataset_id),
-            time_h=time_h(kept["time"], kept["time_unit"], dataset_id=dataset_id),
+            dose_um=dose_um(kept["dose"], kept["dose_unit"], dataset_id=dataset_id, keys=kept["sample_key"]),
+            time_h=time_h(kept["time"], kept["time_unit"], dataset_id=dataset_id, keys=kept["sample_key"]),
             well=canonical_well(pl.col("well")),
         )
         .with_columns(qc_flags=_flags())
@@ -98,13 +100,15 @@ def canonical_well(well: pl.Expr) -> pl.Expr:
     return pl.when(row.is_not_null()).then(row + column).otherwise(well)
 
 
-def _check_compound_named(treated: pl.DataFrame, dataset_id: str) -> None:
-    nameless = treated.filter(pl.col("compound_reported").is_null())
+def _check_stated(samples: pl.DataFrame, column: str, dataset_id: str) -> None:
+    """Check that a column is filled; of samples out of scope nothing is asked."""
+    nameless = samples.filter(pl.col(column).is_null() | (pl.col(column) == ""))
     if nameless.height:
         raise BadInputError(
-            f"{nameless.height} treated sample(s) name no compound",
+            f"{nameless.height} sample(s) state none",
             dataset_id=dataset_id,
             row=f"sample {nameless['sample_key'][0]}",
+            column=column,
         )
 
 

@@ -21,6 +21,7 @@ class Reference:
 REFERENCES = (
     Reference("core/sample", "compound_id", "core/compound"),
     Reference("core/sample", "context_id", "core/context"),
+    Reference("core/sample", "condition_id", "mart/condition"),
     Reference("core/expression", "sample_id", "core/sample"),
     Reference("core/expression", "gene_id", "core/gene"),
     Reference("core/viability", "compound_id", "core/compound"),
@@ -49,7 +50,8 @@ def dangling(reference: Reference, *, root: str = DEFAULT_ROOT) -> pl.Series:
 def repeated_ids(table: Table, *, root: str = DEFAULT_ROOT) -> pl.Series:
     """Return the ids of a table that stand in more than one row, sorted.
 
-    Within a partition a write refuses them; this finds hashes that collide between datasets.
+    A write refuses them within its partition; this finds hashes that collide between datasets, and proves
+    that a table over all datasets was not written twice.
 
     Args:
         table: a table whose primary key is one column.

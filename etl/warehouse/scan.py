@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 from scipy import sparse
 
 from etl.errors import PerturbhouseError
@@ -72,14 +73,18 @@ def scan(table: Table | str, version: int | None = None, *, root: str = DEFAULT_
         root: warehouse root, a folder or a URI.
 
     Raises:
-        PerturbhouseError: the name is unknown or the table has not been written.
+        PerturbhouseError: the name is unknown, or the table or version has not been written.
     """
     table = table_named(table) if isinstance(table, str) else table
     if not exists(table, root=root):
         raise PerturbhouseError(
             f"{table.name} is not in the warehouse {root!r} yet; `perturbhouse build` or `demo` writes it"
         )
-    frame = pl.scan_delta(table_uri(root, table), version=version, storage_options=storage_options(root))
+    try:
+        frame = pl.scan_delta(table_uri(root, table), version=version, storage_options=storage_options(root))
+    except DeltaError as error:
+        reason = " ".join(str(error).split())
+        raise PerturbhouseError(f"{table.name}, version {version}: {reason}") from error
     return frame.select(list(table.polars_schema))
 
 
@@ -107,8 +112,11 @@ def matrix(
         absent: value where the warehouse holds no row; by default 0 for raw counts, else NaN.
         version: an older Delta version.
         root: warehouse root.
+
+    Raises:
+        PerturbhouseError: the table is not one of genes, or holds nothing of the dataset.
     """
-    table = table_named(table) if isinstance(table, str) else table
+    table = _gene_table(table)
     row_key, gene_key = table.primary_key
     chosen = pl.col("dataset_id") == dataset_id
     if context_id is not None:
@@ -116,6 +124,8 @@ def matrix(
     if where is not None:
         chosen = chosen & where
     rows = scan(table, version, root=root).filter(chosen).select(row_key, gene_key, value).collect()
+    if rows.is_empty():
+        _require_dataset(table, dataset_id, root)
     row_ids, row_codes = np.unique(rows[row_key].to_numpy(), return_inverse=True)
     gene_ids, gene_codes = np.unique(rows[gene_key].to_numpy(), return_inverse=True)
     if as_sparse:
@@ -127,6 +137,23 @@ def matrix(
     values = np.full((row_ids.size, gene_ids.size), absent, dtype=np.float32)
     values[row_codes, gene_codes] = rows[value].to_numpy()
     return Matrix(values, row_ids, gene_ids)
+
+
+def _gene_table(table: Table | str) -> Table:
+    """Return a table whose rows are values of genes."""
+    table = table_named(table) if isinstance(table, str) else table
+    if table.primary_key[-1] != "gene_id" or len(table.primary_key) != 2:
+        tables = [name for name, other in TABLES.items() if other.primary_key[1:] == ("gene_id",)]
+        raise PerturbhouseError(f"{table.name} is no matrix; choose {' or '.join(tables)}")
+    return table
+
+
+def _require_dataset(table: Table, dataset_id: str, root: str) -> None:
+    datasets = scan(table, root=root).select(pl.col("dataset_id").unique().sort()).collect()["dataset_id"]
+    if dataset_id not in datasets:
+        raise PerturbhouseError(
+            f"{table.name} holds nothing of {dataset_id!r}; it holds: {', '.join(datasets) or 'nothing'}"
+        )
 
 
 def expression_matrix(
@@ -164,7 +191,7 @@ def to_anndata(
     dataset_id: str,
     *,
     table: Table | str = "mart/differential_expression",
-    layers: tuple[str, ...] = ("log2_fold_change", "standard_error", "p_value_adjusted"),
+    layers: tuple[str, ...] | None = None,
     context_id: str | None = None,
     root: str = DEFAULT_ROOT,
 ) -> "AnnData":
@@ -172,14 +199,18 @@ def to_anndata(
 
     Args:
         dataset_id: the dataset.
-        table: ``mart/differential_expression`` or ``core/expression`` (then ``layers`` is ``("value",)``).
-        layers: value columns; the first becomes ``X``, the others layers.
+        table: ``mart/differential_expression`` or ``core/expression``.
+        layers: value columns, the first becomes ``X``; by default fold change, standard error and adjusted
+            p-value, or the expression.
         context_id: only this context.
         root: warehouse root.
     """
     import anndata
 
-    table = table_named(table) if isinstance(table, str) else table
+    table = _gene_table(table)
+    if layers is None:
+        effects = ("log2_fold_change", "standard_error", "p_value_adjusted")
+        layers = ("value",) if table is EXPRESSION else effects
     matrices = {
         layer: matrix(dataset_id, table=table, value=layer, context_id=context_id, root=root)
         for layer in layers

@@ -10,6 +10,8 @@ from etl.warehouse.delta import table_uri
 from etl.warehouse.scan import exists
 from schemas import TABLES
 
+READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
+
 
 def query(sql: str, *, root: str = DEFAULT_ROOT) -> pl.DataFrame:
     """Return the result of a SQL statement over the tables of a warehouse.
@@ -17,7 +19,7 @@ def query(sql: str, *, root: str = DEFAULT_ROOT) -> pl.DataFrame:
     Filters and chosen columns are pushed down to the Parquet files.
 
     Raises:
-        PerturbhouseError: the statement is wrong; the message is DuckDB's.
+        PerturbhouseError: the statement is wrong (the message is DuckDB's), or does not read.
     """
     with duckdb.connect() as connection:
         for table in TABLES.values():
@@ -32,6 +34,9 @@ def query(sql: str, *, root: str = DEFAULT_ROOT) -> pl.DataFrame:
             view = table.name.replace("/", ".")
             connection.execute(f"CREATE VIEW {view} AS SELECT * FROM {flat_name}")  # noqa: S608 - our own names
         try:
+            statements = connection.extract_statements(sql)
+            if len(statements) != 1 or statements[0].type not in READING:
+                raise PerturbhouseError("SQL: one SELECT (or DESCRIBE, EXPLAIN) statement is run at a time")
             return connection.sql(sql).pl()
         except duckdb.Error as error:
-            raise PerturbhouseError(f"SQL: {error}") from error
+            raise PerturbhouseError(f"SQL: {' '.join(str(error).split())}") from error

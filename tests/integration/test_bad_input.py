@@ -76,15 +76,11 @@ def missing_column(raw: Path) -> None:
 
 
 def unknown_unit(raw: Path) -> None:
-    path = only(raw / PHASE1, "*inst_info*")
-    row = next(i for i, line in enumerate(path.read_text().split("\n")) if "trt_cp" in line)
-    cell(path, row, "pert_dose_unit", "furlong")
+    cell(only(raw / PHASE1, "*inst_info*"), compound_row(raw), "pert_dose_unit", "furlong")
 
 
 def negative_dose(raw: Path) -> None:
-    path = only(raw / PHASE1, "*inst_info*")
-    row = next(i for i, line in enumerate(path.read_text().split("\n")) if "trt_cp" in line)
-    cell(path, row, "pert_dose", "-3")
+    cell(only(raw / PHASE1, "*inst_info*"), compound_row(raw), "pert_dose", "-3")
 
 
 def duplicate_sample(raw: Path) -> None:
@@ -135,6 +131,34 @@ def unequal_lists(raw: Path) -> None:
     replace_text(only(raw / CCLE, "*.csv"), ".0025,.0080,", ".0025,")
 
 
+def broken_reference(raw: Path) -> None:
+    (raw / "reference").mkdir()
+    (raw / "reference" / "hgnc_complete_set.txt").write_text("symbol\nTP53\n")
+
+
+def cut_reference(raw: Path) -> None:
+    (raw / "reference").mkdir()
+    table = gzip.compress(b"pert_id\tpert_iname\n" * 500)
+    (raw / "reference" / "lincs_pertinfo.tsv.gz").write_bytes(table[:-20])
+
+
+def blank_compound(raw: Path) -> None:
+    cell(only(raw / PHASE1, "*inst_info*"), compound_row(raw), "pert_id", "\x1c")
+
+
+def endless_cell_label(raw: Path) -> None:
+    cell(only(raw / PHASE1, "*inst_info*"), compound_row(raw), "cell_id", "x" * 400)
+
+
+def compound_row(raw: Path) -> int:
+    lines = only(raw / PHASE1, "*inst_info*").read_text().split("\n")
+    return next(number for number, line in enumerate(lines) if "trt_cp" in line)
+
+
+def curve_of_two_times(raw: Path) -> None:
+    cell(only(raw / GCSI, "*GRvalues*"), 2, "TrtDuration", "48")
+
+
 CASES: dict[Callable[[Path], None], tuple[str, str]] = {
     truncated_gct: (LJP005, "LJP005_A375"),
     gct_with_wrong_counts: (LJP005, "378"),
@@ -154,6 +178,11 @@ CASES: dict[Callable[[Path], None], tuple[str, str]] = {
     barcode_nobody_knows: (KP6490, "NNNNNNNNNN"),
     truncated_table: (GCSI, "GRmetrics"),
     unequal_lists: (CCLE, "row 2"),
+    curve_of_two_times: (GCSI, "more than one time"),
+    blank_compound: (PHASE1, "blank"),
+    endless_cell_label: (PHASE1, "more than 180 bytes"),
+    broken_reference: (CCLE, "hgnc_complete_set.txt"),
+    cut_reference: (CCLE, "lincs_pertinfo.tsv.gz"),
 }
 
 

@@ -1,23 +1,27 @@
 """A build killed at any moment leaves every table readable, and the next one completes."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
 from assets.build import build
 from etl.warehouse.contents import table_contents
 from etl.warehouse.delta import STAGING
+from etl.warehouse.freshness import stale
+from etl.warehouse.integrity import repeated_ids
 from etl.warehouse.scan import exists, scan
 from schemas import TABLES
 
 
-@pytest.mark.parametrize("milestone", ["core/sample", "mart/condition"])
+@pytest.mark.parametrize("milestone", ["core/sample", "mart/condition", "core/compound"])
 def test_a_killed_build_leaves_readable_tables_and_the_next_completes(
     milestone: str, demo, simulated_raw: Path, tmp_path: Path, make_warehouse
 ) -> None:
@@ -48,3 +52,39 @@ def test_a_killed_build_leaves_readable_tables_and_the_next_completes(
             scan(name, root=demo[0].root).collect().sort(table.primary_key),
         )
     assert list((root / STAGING).iterdir()) == []
+
+
+def test_tables_over_all_datasets_are_repaired_where_every_dataset_is_fresh(
+    demo, simulated_raw: Path, tmp_path: Path, make_warehouse
+) -> None:
+    warehouse = make_warehouse(tmp_path / "warehouse", simulated_raw)
+    assert build(["ccle_2015"], warehouse).failed == {}
+    shutil.rmtree(Path(warehouse.root) / "core" / "compound")
+    assert stale(root=warehouse.root, raw_root=simulated_raw) != []
+    again = build(["ccle_2015"], warehouse)
+    assert again.fresh == ("ccle_2015",)
+    assert scan("core/compound", root=warehouse.root).collect().height == 12
+    assert build(["ccle_2015"], warehouse).rebuilt == ()
+
+
+def test_two_builds_that_start_at_once_leave_each_row_once(simulated_raw: Path, tmp_path: Path) -> None:
+    root = str(tmp_path / "warehouse")
+    folders = ["--raw", str(simulated_raw), "--root", root]
+    environment = os.environ | {"PERTURBHOUSE_PUBCHEM": "offline"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", "from assets.cli import main; main()", "build", dataset_id, *folders],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for dataset_id in ("gcsi", "ccle_2015")
+    ]
+    for process in processes:
+        _, told = process.communicate(timeout=120)
+        assert process.returncode == 0, told
+    assert repeated_ids(TABLES["core/compound"], root=root).is_empty()
+    assert set(scan("core/dataset", root=root).collect()["dataset_id"]) == {"gcsi", "ccle_2015"}
+    compounds = scan("core/compound_name", root=root).select(pl.col("compound_id").n_unique()).collect()
+    assert scan("core/compound", root=root).collect().height == compounds.item()

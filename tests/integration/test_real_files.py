@@ -1,5 +1,6 @@
 """The main job on real published files; their counts are those of the specification and of the files."""
 
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -9,6 +10,7 @@ from assets.build import Built, build
 from assets.resources import Warehouse
 from etl.errors import BadInputError
 from etl.formats import gct, mex
+from etl.warehouse.contents import table_contents
 from etl.warehouse.integrity import REFERENCES, dangling
 from etl.warehouse.scan import scan
 
@@ -87,3 +89,35 @@ def test_the_traps_are_refused_clearly(realdata: Path) -> None:
         gct.read(realdata / "traps" / "declares_15_metadata_rows_carries_1.gct")
     with pytest.raises(BadInputError, match=r"plain_text_named.mtx.gz.*gzip"):
         mex.read_counts(realdata / "traps" / "plain_text_named.mtx.gz")
+
+
+@pytest.mark.parametrize(
+    ("trap", "dataset_id", "landed"),
+    [
+        (
+            "declares_15_metadata_rows_carries_1.gct",
+            "l1000_ljp005",
+            "LJP005_A375_24H_QNORM_n25x50.gct",
+        ),
+        ("plain_text_named.mtx.gz", "drugseq_kp6490", "matrix.mtx.gz"),
+    ],
+)
+def test_a_trap_in_a_raw_folder_is_refused_before_anything_is_published(
+    realdata: Path,
+    simulated_raw: Path,
+    tmp_path: Path,
+    make_warehouse,
+    trap: str,
+    dataset_id: str,
+    landed: str,
+) -> None:
+    raw = tmp_path / "raw"
+    shutil.copytree(simulated_raw / dataset_id, raw / dataset_id)
+    for replaced in [*(raw / dataset_id).glob("*.gct"), *(raw / dataset_id).glob("matrix*")]:
+        replaced.unlink()
+    shutil.copyfile(realdata / "traps" / trap, raw / dataset_id / landed)
+    warehouse = make_warehouse(tmp_path / "warehouse", raw)
+    built = build([dataset_id], warehouse)
+    assert dataset_id in built.failed[dataset_id]
+    assert landed in built.failed[dataset_id]
+    assert table_contents(root=warehouse.root) == []

@@ -113,7 +113,9 @@ def test_a_library_far_below_the_others_is_flagged() -> None:
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
-        ({"compound_reported": None}, "name no compound"),
+        ({"compound_reported": None}, "column compound_reported: 1 sample.* state none"),
+        ({"plate": ""}, "sample w1, column plate"),
+        ({"context_reported": None}, "column context_reported"),
         ({"compound_reported": "unlisted"}, "compound 'unlisted' is not in the dataset's own list"),
         ({"context_reported": "unlisted"}, "context 'unlisted' is not in the dataset's own list"),
         ({"dose_unit": "furlong"}, "furlong"),
