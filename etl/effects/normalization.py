@@ -13,6 +13,8 @@ TRIM_RATIO = 0.3
 TRIM_SUM = 0.05
 """Share of genes trimmed at each end by mean log abundance A."""
 REFERENCE_QUANTILE = 0.75
+SAME_DISTANCE = 1e-12
+"""Relative difference below which two upper quartiles are equally near to the mean."""
 SAME_LIBRARY = 1e-6
 """Largest magnitude of M below which a library equals the reference."""
 
@@ -27,7 +29,8 @@ def tmm_factors(counts: Matrix, library_size: FloatArray) -> FloatArray:
 
     and log2 factor = sum w M / sum w over the genes left after trimming 30 % of M and 5 % of A at each end by
     rank (ties get their average rank). The reference is the sample whose upper quartile of y / N is nearest
-    to the mean of all; where most upper quartiles are 0 the largest library is taken.
+    to the mean of all, of equally near ones the largest library, so that the order of samples does not
+    matter; where most upper quartiles are 0 the largest library is taken.
 
     Args:
         counts: N x G, dense or CSR, of the genes that are tested.
@@ -44,7 +47,7 @@ def tmm_factors(counts: Matrix, library_size: FloatArray) -> FloatArray:
     if np.count_nonzero(upper) * 2 < n_samples:
         reference = int(np.argmax(library_size))
     else:
-        reference = int(np.argmin(np.abs(upper - upper.mean())))
+        reference = _nearest_to_mean(upper, library_size, rows)
     reference_counts = _row(rows, reference)
     in_reference = np.flatnonzero(reference_counts)
     share = reference_counts[in_reference] / library_size[reference]
@@ -72,6 +75,15 @@ def log_counts_per_million(counts: FloatArray, effective_library: FloatArray) ->
     values /= (effective_library + 1.0)[:, None]
     values *= 1e6
     return np.log2(values, out=values)
+
+
+def _nearest_to_mean(upper: FloatArray, library_size: FloatArray, counts: Matrix) -> int:
+    """Return the sample whose upper quartile is nearest to the mean; rounding alone decides nothing."""
+    distance = np.abs(upper - upper.mean())
+    nearest = np.flatnonzero(distance <= distance.min() + SAME_DISTANCE * upper.max())
+    if len(nearest) == 1:
+        return int(nearest[0])
+    return max(nearest.tolist(), key=lambda sample: (library_size[sample], _row(counts, sample).tobytes()))
 
 
 def _row(counts: Matrix, sample: int) -> FloatArray:
