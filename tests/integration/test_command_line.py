@@ -57,6 +57,9 @@ def test_query_prints_a_result(root: str) -> None:
         (["describe", "mart/nothing"], "no table 'mart/nothing'"),
         (["build", "nothing"], "unknown dataset 'nothing'"),
         (["query", "SELECT nothing"], "SQL:"),
+        (["query", ""], "one SELECT"),
+        (["query", "CREATE TABLE x AS SELECT 1"], "one SELECT"),
+        (["tables"], "there is no warehouse"),
         (["build"], "no dataset has a folder"),
     ],
 )

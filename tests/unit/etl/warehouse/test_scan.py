@@ -50,5 +50,14 @@ def test_an_unknown_or_unwritten_table_is_named(root: str) -> None:
         scan("core/gene", root=root)
 
 
+def test_a_matrix_of_what_is_not_there_says_what_is(root: str) -> None:
+    with pytest.raises(PerturbhouseError, match="holds nothing of 'nope'; it holds: toy"):
+        matrix("nope", root=root)
+    with pytest.raises(PerturbhouseError, match="mart/condition is no matrix; choose core/expression or"):
+        matrix("toy", table="mart/condition", root=root)
+    with pytest.raises(PerturbhouseError, match="version 99"):
+        scan(EFFECTS, 99, root=root)
+
+
 def test_columns_come_in_declared_order(root: str) -> None:
     assert scan(EFFECTS, root=root).collect_schema().names() == list(EFFECTS.polars_schema)
