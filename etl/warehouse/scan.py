@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
 from scipy import sparse
 
 from etl.errors import PerturbhouseError
@@ -80,11 +79,10 @@ def scan(table: Table | str, version: int | None = None, *, root: str = DEFAULT_
         raise PerturbhouseError(
             f"{table.name} is not in the warehouse {root!r} yet; `perturbhouse build` or `demo` writes it"
         )
-    try:
-        frame = pl.scan_delta(table_uri(root, table), version=version, storage_options=storage_options(root))
-    except DeltaError as error:
-        reason = " ".join(str(error).split())
-        raise PerturbhouseError(f"{table.name}, version {version}: {reason}") from error
+    uri, options = table_uri(root, table), storage_options(root)
+    if version is not None and version > (newest := DeltaTable(uri, storage_options=options).version()):
+        raise PerturbhouseError(f"{table.name} has no version {version}; the newest is {newest}")
+    frame = pl.scan_delta(uri, version=version, storage_options=options)
     return frame.select(list(table.polars_schema))
 
 

@@ -55,7 +55,7 @@ def test_a_matrix_of_what_is_not_there_says_what_is(root: str) -> None:
         matrix("nope", root=root)
     with pytest.raises(PerturbhouseError, match="mart/condition is no matrix; choose core/expression or"):
         matrix("toy", table="mart/condition", root=root)
-    with pytest.raises(PerturbhouseError, match="version 99"):
+    with pytest.raises(PerturbhouseError, match="has no version 99; the newest is"):
         scan(EFFECTS, 99, root=root)
 
 
