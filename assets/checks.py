@@ -3,7 +3,7 @@
 The rules of a single table are not here: they are checked before its rows are committed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import dagster as dg
 import polars as pl
@@ -32,45 +32,48 @@ MAX_UNRESOLVED = 0.5
 """Share of unresolved names from which a dataset is worth a warning."""
 
 
-def reference_check(reference: Reference) -> dg.AssetChecksDefinition:
-    """Return the check that every id of a column stands in the table it refers to."""
-    referring = TABLES[reference.table]
+def ids_check(
+    table: Table, name: str, description: str, wrong_ids: Callable[[str], pl.Series], *upstream: Table
+) -> dg.AssetChecksDefinition:
+    """Return the check that no id of a table is wrong; ``wrong_ids`` finds them below a warehouse root."""
 
     @dg.asset_check(
-        asset=asset_key(referring),
-        name=f"{reference.column}_in_{reference.target.replace('/', '_')}",
-        additional_deps=[asset_key(TABLES[reference.target])],
-        description=f"Every {reference.column} of {reference.table} stands in {reference.target}.",
+        asset=asset_key(table),
+        name=name,
+        additional_deps=[asset_key(other) for other in upstream],
+        description=description,
     )
     def check(warehouse: Warehouse) -> dg.AssetCheckResult:
-        missing = dangling(reference, root=warehouse.root)
+        wrong = wrong_ids(warehouse.root)
         return dg.AssetCheckResult(
-            passed=missing.is_empty(),
-            description=f"{missing.len()} {reference.column}(s) are not in {reference.target}",
-            metadata={"dangling": missing.len(), "examples": str(missing.head(5).to_list())},
+            passed=wrong.is_empty(),
+            description=f"{wrong.len()} exception(s) to: {description}" if wrong.len() else "",
+            metadata={"exceptions": wrong.len(), "examples": str(wrong.head(5).to_list())},
         )
 
     return check
+
+
+def reference_check(reference: Reference) -> dg.AssetChecksDefinition:
+    """Return the check that every id of a column stands in the table it refers to."""
+    return ids_check(
+        TABLES[reference.table],
+        f"{reference.column}_in_{reference.target.replace('/', '_')}",
+        f"Every {reference.column} of {reference.table} stands in {reference.target}.",
+        lambda root: dangling(reference, root=root),
+        TABLES[reference.target],
+    )
 
 
 def unique_check(table: Table) -> dg.AssetChecksDefinition:
     """Return the check that no id stands for two things in different datasets."""
     [key] = table.primary_key
-
-    @dg.asset_check(
-        asset=asset_key(table),
-        name=f"{key}_unique",
-        description=f"No {key} stands in two rows of {table.name}, whatever the dataset.",
+    return ids_check(
+        table,
+        f"{key}_unique",
+        f"No {key} stands in two rows of {table.name}, whatever the dataset.",
+        lambda root: repeated_ids(table, root=root),
     )
-    def check(warehouse: Warehouse) -> dg.AssetCheckResult:
-        repeated = repeated_ids(table, root=warehouse.root)
-        return dg.AssetCheckResult(
-            passed=repeated.is_empty(),
-            description=f"{repeated.len()} {key}(s) stand for two things",
-            metadata={"repeated": repeated.len(), "examples": str(repeated.head(5).to_list())},
-        )
-
-    return check
 
 
 def resolution_check(table: Table, what: str) -> dg.AssetChecksDefinition:

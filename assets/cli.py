@@ -49,7 +49,8 @@ def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Set what holds for every command."""
-    assert not debug, "main takes it before typer does"
+    if debug:
+        os.environ["PERTURBHOUSE_DEBUG"] = "1"
 
 
 @app.command()

@@ -155,7 +155,7 @@ def resolve_compounds(
         f"unresolved: {ladder.cause_of(key)}" if method == "unresolved" else f"resolved by {method}"
         for key, method in names.select("compound_reported", "method").iter_rows()
     )
-    noted |= {f"{what} PubChem": n for what, n in _asked(pubchem).items() if n}
+    noted |= {what: n for what, n in _asked(pubchem).items() if n}
     return names, RowAccount(
         n_in=reported.height, n_out=names.height, noted=dict(sorted(noted.items())), unit="compounds"
     )
@@ -164,8 +164,9 @@ def resolve_compounds(
 def _asked(pubchem: PubChem) -> dict[str, int]:
     """Return how many look-ups ended how."""
     return {
-        "look-ups answered by": pubchem.n_asked,
-        "look-ups answered by the cache of": pubchem.n_from_cache,
+        "PubChem look-ups answered": pubchem.n_asked,
+        "PubChem look-ups answered from the cache": pubchem.n_from_cache,
+        f"PubChem look-ups not made ({pubchem.offline_reason})": pubchem.n_not_asked,
     }
 
 

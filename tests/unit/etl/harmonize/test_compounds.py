@@ -149,7 +149,10 @@ def test_a_name_with_several_parents_is_not_chosen(tmp_path: Path, reference: Co
     [row], account = resolve(tmp_path, reference, {"compound_reported": "JQ1"})
     assert (row["compound_id"], row["confidence"]) == ("unresolved:toy:JQ1", "none")
     assert row["reason"] == f"ambiguous name: 2 parents; {NOT_ASKED}"
-    assert account.noted == {f"unresolved: {NOT_ASKED}": 1}
+    assert account.noted == {
+        f"unresolved: {NOT_ASKED}": 1,
+        "PubChem look-ups not made (mode is offline)": 1,
+    }
 
 
 def test_an_enantiomer_is_not_the_compound_without_its_sign(
