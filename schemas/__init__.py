@@ -17,6 +17,8 @@ from schemas.mart.condition_match import CONDITION_MATCH
 from schemas.mart.differential_expression import DIFFERENTIAL_EXPRESSION
 from schemas.mart.dose_response import DOSE_RESPONSE
 from schemas.mart.gene_variance import GENE_VARIANCE
+from schemas.mart.null_calibration import NULL_CALIBRATION
+from schemas.mart.replicate_effect import REPLICATE_EFFECT
 from schemas.table import Table
 
 TABLES: dict[str, Table] = {
@@ -35,7 +37,9 @@ TABLES: dict[str, Table] = {
         VIABILITY,
         CONDITION,
         DIFFERENTIAL_EXPRESSION,
+        REPLICATE_EFFECT,
         GENE_VARIANCE,
+        NULL_CALIBRATION,
         DOSE_RESPONSE,
         CONDITION_MATCH,
         AGREEMENT,

@@ -128,8 +128,20 @@ ESTIMABILITY: Final = {
     "no_control": "no vehicle sample of the same context, time and vehicle group",
     "confounded_with_plate": "no chain of plates connects the condition with its vehicle samples",
     "no_residual_df": "no replicates anywhere in the fit unit: the variance cannot be estimated",
+    "too_few_replicates": "fewer treated samples than the fit asked for",
     "no_usable_sample": "every sample of the condition failed quality control",
     "no_tested_gene": "no gene of the fit unit passes the count filter, or none varies",
+}
+
+REPLICATE_DESIGNS: Final = {
+    "grouped": "all samples of a condition have one effect; variances come from all replicates",
+    "separate": "every treated sample has an effect of its own; variances come from vehicle samples",
+}
+
+CALIBRATION_STATUS: Final = {
+    "ok": "held-out vehicle samples were tested",
+    "too_few_controls": "no plate holds enough vehicle samples to hold one out, or no variance is left",
+    "no_tested_gene": "no gene passes the count filter among vehicle samples",
 }
 
 CONTROL_SCOPES: Final = {

@@ -1,7 +1,8 @@
 """Checks of the expression values that a user hands in, before any arithmetic.
 
 Belongs here: rules whose breach is an error in the data. Does not belong here: checks of labels
-(:mod:`etl.effects.design`), and guesses whether values are counts or logarithms.
+(:mod:`etl.effects.design`), of counts (:mod:`etl.expression.counts`), and guesses whether values are counts
+or logarithms.
 """
 
 from collections.abc import Callable
@@ -9,85 +10,83 @@ from collections.abc import Callable
 import numpy as np
 from scipy import sparse
 
-from etl.effects.blocks import FloatArray, Matrix, block_length, slices
+from etl.effects.blocks import FloatArray, IntArray, Matrix
 from etl.errors import BadInputError
+from etl.expression.counts import SparseCounts, named
 
-SHOWN = 5
-"""Samples or genes that an error names."""
+CHECKED_AT_ONCE = 4_000_000
+"""Values that are checked at a time."""
 
 
-def checked_matrix(values: Matrix, n_samples: int) -> Matrix:
-    """Return the values as a two-dimensional matrix with one row per sample.
+class EmptyLibraryError(BadInputError):
+    """Samples hold no count in any gene that is tested.
+
+    Args:
+        samples: positions of these samples.
+        what: what they lack.
+    """
+
+    def __init__(self, samples: IntArray, what: str) -> None:
+        super().__init__(f"{len(samples)} samples have {what}: {named('sample', samples)}")
+        self.samples = samples
+
+
+def checked_shape(values: Matrix | SparseCounts, n_samples: int) -> int:
+    """Return the number of genes of a matrix with one row per sample.
 
     Raises:
-        BadInputError: the shape does not fit, or a value is NaN or infinite.
+        BadInputError: the shape does not fit the labels.
     """
-    if not sparse.issparse(values):
-        values = np.asarray(values)
-    if values.ndim != 2 or values.shape[0] != n_samples:
+    shape = values.shape if hasattr(values, "shape") else np.asarray(values).shape
+    if len(shape) != 2 or shape[0] != n_samples:
         raise BadInputError(
-            f"values have shape {values.shape}, but the labels describe {n_samples} samples: "
+            f"values have shape {tuple(shape)}, but the labels describe {n_samples} samples: "
             "one row per sample is needed"
         )
-    if values.dtype.kind not in "fiub":
-        raise BadInputError(f"values have the type {values.dtype}, numbers are needed")
-    if values.dtype.kind == "f":
-        _reject(values, np.isfinite, "are NaN or infinite; every value must be finite")
-    return values
+    return int(shape[1])
 
 
-def checked_library_sizes(counts: Matrix) -> FloatArray:
-    """Return the counts per sample.
+def checked_log2(values: Matrix | SparseCounts, *, may_be_missing: bool = False) -> np.ndarray:
+    """Return log2 values as a dense matrix.
 
     Raises:
-        BadInputError: a count is negative or fractional, or a sample has no counts.
+        BadInputError: values are no numbers, or one of them is infinite or NaN (unless NaN is allowed).
     """
-    if counts.dtype.kind in "fi":
-        _reject(counts, lambda part: part >= 0, "are negative; counts are needed")
-    if counts.dtype.kind == "f":
-        _reject(counts, lambda part: part == np.floor(part), "are fractional; counts are needed")
-    library_size = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
-    reject_empty_samples(library_size, "no counts at all")
-    return library_size
+    if isinstance(values, SparseCounts):
+        raise BadInputError("values are counts; log2 values are needed, or scale='counts'")
+    dense = values.toarray() if isinstance(values, sparse.spmatrix | sparse.sparray) else np.asarray(values)
+    if dense.dtype.kind not in "fiub":
+        raise BadInputError(f"values have the type {dense.dtype}, numbers are needed")
+    if dense.dtype.kind != "f":
+        return dense.astype(np.float64)
+    rule, bad = (
+        ("are infinite; a value is finite or missing (NaN)", np.isinf)
+        if may_be_missing
+        else ("are NaN or infinite; every value must be finite", lambda part: ~np.isfinite(part))
+    )
+    _reject(dense, bad, rule)
+    return dense
 
 
 def reject_empty_samples(library_size: FloatArray, what: str) -> None:
-    """Raise BadInputError naming the samples whose library is empty."""
+    """Raise EmptyLibraryError naming the samples whose library is empty."""
     empty = np.flatnonzero(library_size == 0)
     if empty.size:
-        raise BadInputError(f"{len(empty)} samples have {what}: {_named('sample', empty)}")
+        raise EmptyLibraryError(empty, what)
 
 
-def _reject(values: Matrix, is_good: Callable[[np.ndarray], np.ndarray], rule: str) -> None:
+def _reject(values: np.ndarray, is_bad: Callable[[np.ndarray], np.ndarray], rule: str) -> None:
     """Raise BadInputError naming the first samples and genes whose value breaks a rule."""
-    if not isinstance(values, np.ndarray):
-        good = is_good(values.data)
-        if good.all():
-            return
-        entries = values.tocoo()
-        samples, genes = entries.coords
-        samples, genes = samples[~good], genes[~good]
-    else:
-        found = [np.zeros((2, 0), dtype=np.int64)]
-        for cut in slices(values.shape[1], block_length(values.shape[0])):
-            good = is_good(values[:, cut])
-            if not good.all():
-                sample, gene = np.nonzero(~good)
-                found.append(np.stack([sample, gene + cut.start]))
-        samples, genes = np.concatenate(found, axis=1)
+    found = [np.zeros((2, 0), dtype=np.int64)]
+    step = max(1, CHECKED_AT_ONCE // max(1, values.shape[1]))
+    for start in range(0, values.shape[0], step):
+        bad = is_bad(values[start : start + step])
+        if bad.any():
+            sample, gene = np.nonzero(bad)
+            found.append(np.stack([sample + start, gene]))
+    samples, genes = np.concatenate(found, axis=1)
     if len(samples):
         raise BadInputError(
-            f"{len(samples)} values {rule}: {_named('sample', np.unique(samples))}; "
-            f"{_named('gene', np.unique(genes))}"
+            f"{len(samples)} values {rule}: {named('sample', np.unique(samples))}; "
+            f"{named('gene', np.unique(genes))}"
         )
-
-
-def _named(kind: str, positions: np.ndarray) -> str:
-    """Return a short list of positions.
-
-    >>> _named("gene", np.arange(7))
-    'genes 0, 1, 2, 3, 4 and 2 more'
-    """
-    shown = ", ".join(str(position) for position in positions[:SHOWN])
-    more = f" and {len(positions) - SHOWN} more" if len(positions) > SHOWN else ""
-    return f"{kind}{'s' if len(positions) > 1 else ''} {shown}{more}"

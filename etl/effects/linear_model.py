@@ -1,256 +1,499 @@
-"""Least squares of ``~ 0 + condition + plate`` for many genes, without the samples x coefficients matrix.
+"""Least squares of one design for many genes, in tiles of genes, without the samples x coefficients matrix.
 
-Belongs here: normal equations of the two-way layout, unweighted and weighted, and the exact variance
-factors of contrasts. Does not belong here: which contrasts make sense (:mod:`etl.effects.design`),
-variances of genes (:mod:`etl.effects.moderation`).
+Belongs here: coefficients, residual variances and the variance factors of what is wanted, unweighted and with
+voom weights. Does not belong here: the algebra of the reduced system (:mod:`etl.effects.normal_equations`),
+which contrasts make sense, and moderation.
 
-The condition block of the normal equations is diagonal, so conditions are eliminated first. With cell weights
-W_cp (sum of sample weights of condition c on plate p) and W_c = sum_p W_cp, the plates are left with
+What is wanted are *comparisons*: a treated condition against a control (its effect), or, if replicates are
+separate, the level of a control at the site of a treated sample, from which the sample's own value is then
+subtracted. Both are linear in the coefficients, with variance factors
 
-    S[p, q] = - sum_c W_cp W_cq / W_c    (p != q),      S[p, p] = - sum of the rest of the row,
+    exact   var(treated - control)
+    limma   s_t^2 + s_k^2 - 2 rho s_t s_k
 
-the Laplacian of a graph whose nodes are plates. It has one zero eigenvalue per connected component, so one
-plate per component is fixed at zero; estimable contrasts do not depend on which. Building the diagonal from
-the others avoids the subtraction W_p - sum_c W_cp^2 / W_c. With V the inverse of what is left (zero rows
-and columns for fixed plates) and m_c the plate shares W_cp / W_c of a condition:
-
-    plate effects      b = V r,    r_p = sum of w (y - weighted mean of its condition) over the samples of p
-    condition effects  a_c = weighted mean of c - m_c' b
-    var(a_t - a_k)     = sigma^2 (1/W_t + 1/W_k + (m_t - m_k)' V (m_t - m_k))
-
-Weighted systems are solved gene by gene in one batch; unweighted ones share one V. Values are centred per
-gene and then within conditions before anything is squared, so nothing large cancels.
+The second is what ``limma::contrasts.fit`` reports of a weighted fit: the standard deviations s of the two
+coefficients of ``~ 0 + condition + plate`` are the gene's own, their correlation rho is that of the
+unweighted fit (Smyth 2004 gives the exact form; limma's documentation states the approximation). It depends
+on which plate comes first. Without weights both are equal.
 """
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy import sparse
+import numpy.typing as npt
+from numba import njit
 
-from etl.effects.blocks import FloatArray, IntArray, block_length
-from etl.effects.design import Design
+from etl.effects.blocks import FloatArray, IntArray
+from etl.effects.expression_tiles import Tiles
+from etl.effects.normal_equations import (
+    NormalEquations,
+    accumulate,
+    fit_gene,
+    invert,
+    site_level,
+    site_product,
+    solve,
+    solve_cells,
+)
+from etl.effects.voom import PrecisionCurve, precision
+
+StandardError = Literal["exact", "limma"]
+NOTHING = np.zeros(0, dtype=np.int64)
+TILE_VALUES = 250_000
+"""Values of one tile: 2 MB, which stays in the cache while its genes are fitted."""
+
+
+class Comparisons(NamedTuple):
+    """What a fit is asked for, as flat arrays; an entry is a comparison."""
+
+    condition: IntArray
+    """Treated condition of each comparison; -1 for the level of the control at a site."""
+    site: IntArray
+    """Site of each comparison whose condition is -1."""
+    control: IntArray
+    """Control condition of each."""
+    base: IntArray
+    """Base of each: distinct vectors g that variances are measured from."""
+    base_control: IntArray
+    """Control of each base."""
+    base_site: IntArray
+    """Reference site of each base; -1 for exact variances."""
 
 
 @dataclass(frozen=True, slots=True)
-class Coefficients:
-    """Least squares solution of a block of b genes."""
+class Fitted:
+    """Least squares results of G genes; arrays are gene-major, so that threads write apart."""
 
-    condition: FloatArray
-    """Condition effects, K x b; each connected component has one arbitrary constant against its plates."""
-    plate: FloatArray
-    """Plate effects, P x b; zero on the reference plate of each component."""
+    difference: np.ndarray
+    """Treated minus control, or the level of the control at the site; G x comparisons."""
+    variance: np.ndarray
+    """Variance factor at sigma = 1, G x comparisons; 1 x comparisons without weights."""
+    control_variance: np.ndarray
+    """Second variance of the limma form, s_k^2, G x comparisons; empty for exact variances."""
+    mean: FloatArray
+    """Mean of the values over samples, G."""
     residual_sum_of_squares: FloatArray
-    """Weighted residual sum of squares, b."""
+    """Weighted residual sum of squares, G."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Elimination:
-    """What is left of the normal equations after the conditions are eliminated; the last axis is the gene."""
-
-    condition_weight: FloatArray
-    """W_c, K x b."""
-    share: FloatArray
-    """W_cp / W_c of every cell, E x b."""
-    inverse: FloatArray
-    """V, P x P x b."""
-
-
-class PlateModel:
-    """The model ``~ 0 + condition + plate`` of one design, ready to be fitted to blocks of genes.
+class LinearModel:
+    """One reduced design and the comparisons wanted of it.
 
     Args:
-        design: conditions, plates and contrasts.
+        equations: the reduced system.
+        condition: treated condition of each comparison, or -1 for the level of its control at ``site``.
+        site: site of each comparison whose condition is -1; ignored otherwise.
+        control: control condition of each comparison.
+        standard_error: form of the variances of weighted fits.
+        n_threads: threads over genes.
     """
 
-    def __init__(self, design: Design) -> None:
-        self.design = design
-        self._sum_over_condition = _indicator(design.condition, design.n_conditions)
-        self._sum_over_plate = _indicator(design.plate, design.n_plates)
-        self._sum_over_cell = _indicator(design.cell, len(design.cell_size))
-        self._cells_of_condition = _indicator(design.cell_condition, design.n_conditions)
-        self._first, self._second = _pairs_within(design.cell_condition)
-        key = _plate_pair(design.cell_plate[self._first], design.cell_plate[self._second], design.n_plates)
-        links, link = np.unique(key, return_inverse=True)
-        self._link_plates = np.divmod(links, design.n_plates)
-        self._sum_over_link = _indicator(link, len(links))
-        self._free = _free_plates(design)
+    def __init__(
+        self,
+        equations: NormalEquations,
+        *,
+        condition: IntArray = NOTHING,
+        site: IntArray = NOTHING,
+        control: IntArray = NOTHING,
+        standard_error: StandardError = "exact",
+        n_threads: int = 1,
+    ) -> None:
+        self.equations = equations
+        self.is_limma = standard_error == "limma"
+        self.n_threads = n_threads
+        self.comparisons = _comparisons(equations, condition, site, control, is_limma=self.is_limma)
 
     @property
-    def genes_per_block(self) -> int:
-        """Genes that fit a weighted block within the memory bound."""
-        design = self.design
-        return block_length(max(design.n_samples, design.n_plates**2, len(self._first)))
+    def n_comparisons(self) -> int:
+        """Comparisons that a fit returns."""
+        return len(self.comparisons.control)
 
     @cached_property
-    def _unweighted(self) -> _Elimination:
-        return self._eliminate(self.design.cell_size[:, None].astype(np.float64))
+    def _unweighted(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Variance parts at equal weights: of the treated (or all of it), the control, their covariance."""
+        parts = tuple(np.empty(self.n_comparisons) for _ in range(3))
+        layout = self.equations.layout
+        size = np.diff(layout.cell_start).astype(np.float64)
+        _variances(size, self.equations.inverse, layout, self.comparisons, *parts)
+        return parts  # type: ignore[return-value]
+
+    @property
+    def variance_parts(self) -> tuple[FloatArray, FloatArray]:
+        """Variance factors s_t^2 and s_k^2 of the two coefficients of each comparison at equal weights."""
+        return self._unweighted[:2]
 
     @cached_property
-    def unscaled_sd(self) -> FloatArray:
-        """Standard deviation of each of the C contrasts at sigma = 1, unweighted; NaN where not estimable."""
-        return np.sqrt(self._contrast_variance(self._unweighted)[:, 0])
+    def correlation(self) -> FloatArray:
+        """Correlation of the two coefficients of each comparison at equal weights; for the limma form.
 
-    @cached_property
-    def leverages(self) -> FloatArray:
-        """Diagonal of the hat matrix, N, from the plate inverse: without an N x coefficients matrix."""
-        system, design = self._unweighted, self.design
-        share, inverse = system.share[:, 0], system.inverse[:, :, 0]
-        own = inverse[design.cell_plate, design.cell_plate]
-        between = inverse[design.cell_plate[self._first], design.cell_plate[self._second]]
-        toward = share * own
-        np.add.at(toward, self._first, share[self._second] * between)
-        np.add.at(toward, self._second, share[self._first] * between)
-        mean = self._cells_of_condition @ (share * toward)
-        of_cell = 1.0 / system.condition_weight[design.cell_condition, 0] + own - 2.0 * toward
-        of_cell += mean[design.cell_condition]
-        return np.clip(of_cell, 0.0, 1.0)[design.cell]
+        A treated sample that is subtracted from a level has a variance of its own, 1 at equal weights.
+        """
+        treated, control, covariance = self._unweighted
+        own = np.where(self.comparisons.condition < 0, 1.0, 0.0)
+        return covariance / np.sqrt((own + treated) * control)
 
-    def fit(self, values: FloatArray) -> Coefficients:
-        """Return the unweighted least squares solution.
+    def fit(self, tiles: Tiles, *, dtype: npt.DTypeLike = np.float64) -> Fitted:
+        """Return the unweighted fit; ``tiles`` give values in the order of ``equations.order``."""
+        n_genes, n = tiles.n_genes, self.n_comparisons
+        difference = np.empty((n_genes, n), dtype=dtype)
+        mean, rss = np.empty(n_genes), np.empty(n_genes)
+        layout, inverse, wanted = self.equations.layout, self.equations.inverse, self.comparisons
+
+        def fit_tile(genes: slice) -> None:
+            _fit_tile(tiles.tile(genes), inverse, layout, wanted, difference[genes], mean[genes], rss[genes])
+
+        over_genes(fit_tile, n_genes, len(self.equations.order), self.n_threads)
+        treated, control, covariance = self._unweighted
+        variance = treated + control - 2.0 * covariance
+        return Fitted(difference, variance[None, :], np.empty((0, n)), mean, rss)
+
+    def fit_with_precision(
+        self,
+        tiles: Tiles,
+        library_shift: FloatArray,
+        curve: PrecisionCurve,
+        *,
+        dtype: npt.DTypeLike = np.float64,
+    ) -> Fitted:
+        """Return the fit weighted by the precision of each value at its unweighted fitted value.
 
         Args:
-            values: N x b, finite; overwritten.
+            tiles: log counts per million in the order of ``equations.order``.
+            library_shift: what turns log counts per million into log counts, N, in that order.
+            curve: precision at a log count.
+            dtype: of differences and variances.
         """
-        system, design = self._unweighted, self.design
-        size = system.condition_weight
-        centre = values.mean(axis=0)
-        values -= centre
-        mean = (self._sum_over_condition @ values) / size
-        values -= mean[design.condition]
-        plate = system.inverse[:, :, 0] @ (self._sum_over_plate @ values)
-        along = self._cells_of_condition @ (system.share * plate[design.cell_plate])
-        values -= (plate[design.cell_plate] - along[design.cell_condition])[design.cell]
-        return Coefficients(
-            condition=mean - along + centre,
-            plate=plate,
-            residual_sum_of_squares=np.einsum("ij,ij->j", values, values),
-        )
+        n_genes, n = tiles.n_genes, self.n_comparisons
+        difference = np.empty((n_genes, n), dtype=dtype)
+        variance = np.empty((n_genes, n), dtype=dtype)
+        control_variance = np.empty((n_genes if self.is_limma else 0, n), dtype=dtype)
+        mean, rss = np.empty(n_genes), np.empty(n_genes)
+        layout, inverse, wanted = self.equations.layout, self.equations.inverse, self.comparisons
 
-    def fit_weighted(self, values: FloatArray, weights: FloatArray) -> tuple[Coefficients, FloatArray]:
-        """Return the weighted least squares solution and the exact unscaled sd of every contrast, C x b.
+        def fit_tile(genes: slice) -> None:
+            _fit_tile_with_precision(
+                tiles.tile(genes),
+                library_shift,
+                curve,
+                inverse,
+                layout,
+                wanted,
+                difference[genes],
+                variance[genes],
+                control_variance[genes],
+                mean[genes],
+                rss[genes],
+            )
 
-        Args:
-            values: N x b, finite; overwritten.
-            weights: N x b, positive: inverse variances up to the gene's sigma^2.
-        """
-        design = self.design
-        # Only ratios of weights enter the solve; a common scale keeps them near one whatever their unit.
-        scale = weights.mean(axis=0)
-        weights = weights / scale
-        system = self._eliminate(self._sum_over_cell @ weights)
-        centre = values.mean(axis=0)
-        values -= centre
-        mean = (self._sum_over_condition @ (weights * values)) / system.condition_weight
-        values -= mean[design.condition]
-        right = self._sum_over_plate @ (weights * values)
-        plate = np.einsum("pqb,qb->pb", system.inverse, right)
-        along = self._cells_of_condition @ (system.share * plate[design.cell_plate])
-        values -= (plate[design.cell_plate] - along[design.cell_condition])[design.cell]
-        coefficients = Coefficients(
-            condition=mean - along + centre,
-            plate=plate,
-            residual_sum_of_squares=np.einsum("ij,ij,ij->j", weights, values, values) * scale,
-        )
-        return coefficients, np.sqrt(self._contrast_variance(system) / scale)
-
-    def fitted(self, coefficients: Coefficients) -> FloatArray:
-        """Return the fitted values of every sample, N x b."""
-        design = self.design
-        of_cell = coefficients.condition[design.cell_condition] + coefficients.plate[design.cell_plate]
-        return of_cell[design.cell]
-
-    def contrasts(self, coefficients: Coefficients) -> FloatArray:
-        """Return treated minus control for the C treated conditions, C x b; NaN where not estimable."""
-        effects = np.full((len(self.design.treated), coefficients.condition.shape[1]), np.nan)
-        rows = self.design.estimable
-        effects[rows] = coefficients.condition[rows] - coefficients.condition[self.design.control[rows]]
-        return effects
-
-    def _eliminate(self, cell_weight: FloatArray) -> _Elimination:
-        """Return the plate system that these cell weights (E x b) leave, inverted."""
-        design, n_genes = self.design, cell_weight.shape[1]
-        condition_weight = self._cells_of_condition @ cell_weight
-        share = cell_weight / condition_weight[design.cell_condition]
-        inverse = np.zeros((design.n_plates, design.n_plates, n_genes))
-        if len(self._free):
-            link_weight = self._sum_over_link @ (share[self._first] * cell_weight[self._second])
-            laplacian = np.zeros((n_genes, design.n_plates, design.n_plates))
-            one, other = self._link_plates
-            laplacian[:, one, other] = -link_weight.T
-            laplacian[:, other, one] = -link_weight.T
-            diagonal = np.arange(design.n_plates)
-            laplacian[:, diagonal, diagonal] = -laplacian.sum(axis=2)
-            kept = laplacian[:, self._free[:, None], self._free]
-            inverse[self._free[:, None], self._free] = np.moveaxis(np.linalg.inv(kept), 0, 2)
-        return _Elimination(condition_weight, share, inverse)
-
-    def _contrast_variance(self, system: _Elimination) -> FloatArray:
-        """Return the variance factor of every contrast, C x b; NaN where not estimable."""
-        design, share = self.design, system.share
-        variance = np.full((len(design.treated), share.shape[1]), np.nan)
-        rows = design.estimable
-        if not rows.size:
-            return variance
-        own = self._cells_of_condition @ (share**2 * system.inverse[design.cell_plate, design.cell_plate])
-        own += 2.0 * (self._pairs_of_condition @ self._pair_terms(system))
-        cross = np.empty_like(share)
-        for control in np.unique(design.control[rows]):
-            cells = np.flatnonzero(design.cell_condition == control)
-            toward = np.einsum("pqb,qb->pb", system.inverse[:, design.cell_plate[cells]], share[cells])
-            compared = np.zeros(design.n_conditions, dtype=bool)
-            compared[rows[design.control[rows] == control]] = True
-            of_compared = np.flatnonzero(compared[design.cell_condition])
-            cross[of_compared] = share[of_compared] * toward[design.cell_plate[of_compared]]
-        between = self._cells_of_condition[rows] @ cross
-        control = design.control[rows]
-        weight = system.condition_weight
-        through_plates = np.maximum(own[rows] + own[control] - 2.0 * between, 0.0)
-        variance[rows] = 1.0 / weight[rows] + 1.0 / weight[control] + through_plates
-        return variance
-
-    def _pair_terms(self, system: _Elimination) -> FloatArray:
-        """Return share x share x V for every pair of cells of one condition."""
-        plates = self.design.cell_plate
-        terms = system.inverse[plates[self._first], plates[self._second]]
-        terms *= system.share[self._first]
-        terms *= system.share[self._second]
-        return terms
-
-    @cached_property
-    def _pairs_of_condition(self) -> sparse.csr_array:
-        return _indicator(self.design.cell_condition[self._first], self.design.n_conditions)
+        over_genes(fit_tile, n_genes, len(self.equations.order), self.n_threads)
+        return Fitted(difference, variance, control_variance, mean, rss)
 
 
-def _indicator(group: IntArray, n_groups: int) -> sparse.csr_array:
-    """Return the n_groups x len(group) matrix of ones that sums rows of a matrix by group."""
-    members = np.argsort(group, kind="stable")
-    starts = np.concatenate([[0], np.cumsum(np.bincount(group, minlength=n_groups))])
-    return sparse.csr_array((np.ones(len(group)), members, starts), shape=(n_groups, len(group)))
+def over_genes(run: Callable[[slice], None], n_genes: int, n_samples: int, n_threads: int) -> None:
+    """Run a function on tiles of genes that cover the axis, in threads where there are several."""
+    length = max(1, min(64, TILE_VALUES // max(n_samples, 1)))
+    tiles = [slice(start, min(start + length, n_genes)) for start in range(0, n_genes, length)]
+    if n_threads <= 1 or len(tiles) < 2:
+        for tile in tiles:
+            run(tile)
+        return
+    with ThreadPoolExecutor(n_threads) as pool:
+        for _ in pool.map(run, tiles):
+            pass
 
 
-def _pairs_within(group: IntArray) -> tuple[IntArray, IntArray]:
-    """Return all pairs i < j of equal entries of a sorted array.
+def _comparisons(
+    equations: NormalEquations, condition: IntArray, site: IntArray, control: IntArray, *, is_limma: bool
+) -> Comparisons:
+    """Return the comparisons as flat arrays, with the vectors their variances are measured from."""
+    base_control, base = np.unique(control, return_inverse=True)
+    base_site = np.full(len(base_control), -1, dtype=np.int64)
+    if is_limma:
+        base_site[:] = _reference_sites(equations)[equations.design.condition_component[base_control]]
+    return Comparisons(
+        condition=condition.astype(np.int64),
+        site=site.astype(np.int64),
+        control=control.astype(np.int64),
+        base=base.astype(np.int64),
+        base_control=base_control.astype(np.int64),
+        base_site=base_site,
+    )
 
-    >>> [index.tolist() for index in _pairs_within(np.array([0, 0, 0, 1, 2, 2]))]
-    [[0, 0, 1, 4], [1, 2, 2, 5]]
+
+def _reference_sites(equations: NormalEquations) -> IntArray:
+    """Return a site on the plate that R leaves out of the design matrix, per component.
+
+    With treatment contrasts that is the first plate; of components without it, whose columns add up to those
+    of their conditions, R's QR drops the last one.
     """
-    end = np.searchsorted(group, group, side="right")
-    later = end - np.arange(len(group)) - 1
-    first = np.repeat(np.arange(len(group)), later)
-    step = np.arange(len(first)) - np.repeat(np.cumsum(later) - later, later)
-    return first, first + 1 + step
+    design = equations.design
+    site_component = design.column_component[design.site_columns[:, 0]]
+    reference = np.zeros(design.n_components, dtype=np.int64)
+    for component in range(design.n_components):
+        sites = np.flatnonzero(site_component == component)
+        if sites.size:
+            plates = design.site_columns[sites, 0]
+            first = plates.min() == 0
+            reference[component] = sites[np.argmin(plates) if first else np.argmax(plates)]
+    return reference
 
 
-def _plate_pair(one: IntArray, other: IntArray, n_plates: int) -> IntArray:
-    """Return one number per unordered pair of plates."""
-    return np.minimum(one, other) * n_plates + np.maximum(one, other)
+@njit(cache=True, nogil=True)
+def _base_vectors(cell_weight, inverse, layout, wanted, vector, product, square):  # type: ignore[no-untyped-def]
+    """Write g (bases x kept columns), V g and g' V g of every base."""
+    for b in range(len(wanted.base_control)):
+        vector[b, :] = 0.0
+        if wanted.base_site[b] >= 0:
+            for term in range(layout.site_columns.shape[1]):
+                column = layout.site_columns[wanted.base_site[b], term]
+                if column >= 0:
+                    vector[b, column] += 1.0
+        elif not layout.is_pinned[wanted.base_control[b]]:
+            control = wanted.base_control[b]
+            low, high = layout.condition_start[control], layout.condition_start[control + 1]
+            total = 0.0
+            for cell in range(low, high):
+                total += cell_weight[cell]
+            for cell in range(low, high):
+                for term in range(layout.site_columns.shape[1]):
+                    column = layout.site_columns[layout.cell_site[cell], term]
+                    if column >= 0:
+                        vector[b, column] += cell_weight[cell] / total
+        solve(inverse, vector[b], layout, product[b])
+        square[b] = 0.0
+        for column in range(vector.shape[1]):
+            square[b] += vector[b, column] * product[b, column]
 
 
-def _free_plates(design: Design) -> IntArray:
-    """Return all plates but the largest of each component, which is the reference."""
-    size = np.bincount(design.plate, minlength=design.n_plates)
-    order = np.lexsort((-size, design.plate_component))
-    is_reference = np.ones(design.n_plates, dtype=bool)
-    is_reference[1:] = np.diff(design.plate_component[order]) != 0
-    return np.sort(order[~is_reference])
+@njit(cache=True, nogil=True)
+def _own_terms(condition, cell_weight, inverse, layout, product):  # type: ignore[no-untyped-def]
+    """Return 1 / W_c, m' V m and m' (V g) of a condition."""
+    low, high = layout.condition_start[condition], layout.condition_start[condition + 1]
+    total = 0.0
+    for cell in range(low, high):
+        total += cell_weight[cell]
+    quadratic = 0.0
+    toward = 0.0
+    is_single = len(layout.cell_column) > 0
+    for one in range(low, high):
+        weight = cell_weight[one]
+        between = 0.0
+        if is_single:
+            column = layout.cell_column[one]
+            row = layout.column_row[column]
+            own = inverse[row + column]
+            for other in range(low, one):
+                between += cell_weight[other] * inverse[row + layout.cell_column[other]]
+            toward += weight * product[column]
+        else:
+            site = layout.cell_site[one]
+            own = site_product(site, site, inverse, layout)
+            for other in range(low, one):
+                between += cell_weight[other] * site_product(site, layout.cell_site[other], inverse, layout)
+            toward += weight * site_level(site, product, layout)
+        quadratic += weight * (weight * own + 2.0 * between)
+    inverse_total = 1.0 / total
+    return inverse_total, quadratic * inverse_total * inverse_total, toward * inverse_total
+
+
+@njit(cache=True, nogil=True)
+def _variances(cell_weight, inverse, layout, wanted, treated, control, covariance):  # type: ignore[no-untyped-def]
+    """Write variance parts of all comparisons: exact ones whole into ``treated``, else s_t^2 and s_k^2."""
+    if len(layout.cell_column) and _are_simple(wanted, layout):
+        _plate_variances(cell_weight, inverse, layout, wanted, treated)
+        control[:] = 0.0
+        covariance[:] = 0.0
+        return
+    n_bases, n_columns = len(wanted.base_control), len(layout.column_block)
+    vector, product = np.empty((n_bases, n_columns)), np.empty((n_bases, n_columns))
+    square = np.empty(n_bases)
+    _base_vectors(cell_weight, inverse, layout, wanted, vector, product, square)
+    base_variance = np.zeros(n_bases)  # of the control's coefficient
+    base_weight = np.zeros(n_bases)  # 1 / W_k, where the control is not pinned
+    base_between = np.empty((n_bases, n_columns))  # V m_k, for covariances
+    mean = np.empty(n_columns)
+    for b in range(n_bases):
+        k = wanted.base_control[b]
+        is_limma = wanted.base_site[b] >= 0
+        base_between[b, :] = 0.0
+        if layout.is_pinned[k]:
+            base_variance[b] = square[b]
+            continue
+        own, quadratic, toward = _own_terms(k, cell_weight, inverse, layout, product[b])
+        base_weight[b] = own
+        base_variance[b] = own + quadratic - 2.0 * toward + square[b]
+        if is_limma:
+            mean[:] = 0.0
+            low, high = layout.condition_start[k], layout.condition_start[k + 1]
+            for cell in range(low, high):
+                for term in range(layout.site_columns.shape[1]):
+                    column = layout.site_columns[layout.cell_site[cell], term]
+                    if column >= 0:
+                        mean[column] += cell_weight[cell] * own
+            solve(inverse, mean, layout, base_between[b])
+    for i in range(len(wanted.control)):
+        b = wanted.base[i]
+        if wanted.condition[i] >= 0:
+            own, quadratic, toward = _own_terms(wanted.condition[i], cell_weight, inverse, layout, product[b])
+        else:
+            own = 0.0
+            quadratic = site_product(wanted.site[i], wanted.site[i], inverse, layout)
+            toward = site_level(wanted.site[i], product[b], layout)
+        through_columns = max(quadratic - 2.0 * toward + square[b], 0.0)
+        if wanted.base_site[b] >= 0:
+            treated[i] = own + through_columns
+            control[i] = base_variance[b]
+            between = 0.0
+            if not layout.is_pinned[wanted.control[i]]:
+                if wanted.condition[i] >= 0:
+                    _, _, between = _own_terms(
+                        wanted.condition[i], cell_weight, inverse, layout, base_between[b]
+                    )
+                else:
+                    between = site_level(wanted.site[i], base_between[b], layout)
+                own_toward = 0.0
+                for column in range(n_columns):
+                    own_toward += vector[b, column] * base_between[b, column]
+                between -= own_toward
+            covariance[i] = between - toward + square[b]
+        else:
+            treated[i] = own + base_weight[b] + through_columns
+            control[i] = 0.0
+            covariance[i] = 0.0
+
+
+@njit(cache=True, nogil=True)
+def _are_simple(wanted, layout):  # type: ignore[no-untyped-def]
+    """Say whether all variances are measured from zero: exact ones against pinned controls."""
+    for b in range(len(wanted.base_control)):
+        if wanted.base_site[b] >= 0 or not layout.is_pinned[wanted.base_control[b]]:
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _plate_variances(cell_weight, inverse, layout, wanted, variance):  # type: ignore[no-untyped-def]
+    """Write 1 / W_t + m_t' V m_t of every comparison where the plate is the only term."""
+    column, row = layout.cell_column, layout.column_row
+    for i in range(len(wanted.control)):
+        if wanted.condition[i] < 0:
+            p = layout.site_columns[wanted.site[i], 0]
+            variance[i] = inverse[row[p] + p]
+            continue
+        low = layout.condition_start[wanted.condition[i]]
+        high = layout.condition_start[wanted.condition[i] + 1]
+        total, quadratic = 0.0, 0.0
+        for one in range(low, high):
+            p, weight = column[one], cell_weight[one]
+            total += weight
+            between = 0.0
+            for other in range(low, one):
+                between += cell_weight[other] * inverse[row[p] + column[other]]
+            quadratic += weight * (weight * inverse[row[p] + p] + 2.0 * between)
+        own = 1.0 / total
+        variance[i] = own + quadratic * own * own
+
+
+@njit(cache=True, nogil=True)
+def _differences(condition, level, layout, wanted, shift, difference):  # type: ignore[no-untyped-def]
+    """Write what the coefficients say of every comparison; levels get the shift back that centring took."""
+    for i in range(len(wanted.control)):
+        if wanted.condition[i] >= 0:
+            difference[i] = condition[wanted.condition[i]] - condition[wanted.control[i]]
+        else:
+            difference[i] = shift + condition[wanted.control[i]] + site_level(wanted.site[i], level, layout)
+
+
+@njit(cache=True, nogil=True)
+def _centre(y):  # type: ignore[no-untyped-def]
+    """Subtract the mean from values in place and return it."""
+    total = 0.0
+    for i in range(len(y)):
+        total += y[i]
+    mean = total / len(y)
+    for i in range(len(y)):
+        y[i] -= mean
+    return mean
+
+
+@njit(cache=True, nogil=True)
+def _fit_tile(tile, inverse, layout, wanted, difference, mean, residual):  # type: ignore[no-untyped-def]
+    """Fit the genes of a tile (genes x N) without weights."""
+    condition, level = np.empty(len(layout.is_pinned)), np.empty(len(layout.column_block))
+    of_cell = np.empty(len(layout.cell_site))
+    for gene in range(tile.shape[0]):
+        y = tile[gene]
+        mean[gene] = _centre(y)
+        residual[gene] = fit_gene(y, inverse, layout, condition, level, of_cell)
+        _differences(condition, level, layout, wanted, mean[gene], difference[gene])
+
+
+@njit(cache=True, nogil=True)
+def _fit_tile_with_precision(  # type: ignore[no-untyped-def]
+    tile,
+    library_shift,
+    curve,
+    inverse,
+    layout,
+    wanted,
+    difference,
+    variance,
+    control_variance,
+    mean,
+    residual,
+):
+    """Fit the genes of a tile without weights, then with the precision expected at the fitted values."""
+    n_cells = len(layout.cell_site)
+    condition, level = np.empty(len(layout.is_pinned)), np.empty(len(layout.column_block))
+    weight, cell_weight, cell_sum = np.empty(tile.shape[1]), np.empty(n_cells), np.empty(n_cells)
+    of_cell, system = np.empty(n_cells), np.empty(len(inverse))
+    treated, control = np.empty(len(wanted.control)), np.empty(len(wanted.control))
+    covariance = np.empty(len(wanted.control))
+    for gene in range(tile.shape[0]):
+        y = tile[gene]
+        mean[gene] = _centre(y)
+        fit_gene(y, inverse, layout, condition, level, of_cell)
+        # Only ratios of weights enter the solve; a common scale keeps them near one whatever their unit.
+        total = 0.0
+        for cell in range(n_cells):
+            fitted = mean[gene] + of_cell[cell]
+            for i in range(layout.cell_start[cell], layout.cell_start[cell + 1]):
+                weight[i] = precision(fitted + library_shift[i], curve)
+                total += weight[i]
+        scale = total / len(weight)
+        to_one = 1.0 / scale
+        for cell in range(n_cells):
+            w_sum, wy_sum = 0.0, 0.0
+            for i in range(layout.cell_start[cell], layout.cell_start[cell + 1]):
+                weight[i] *= to_one
+                w_sum += weight[i]
+                wy_sum += weight[i] * y[i]
+            cell_weight[cell] = w_sum
+            cell_sum[cell] = wy_sum
+        accumulate(cell_weight, layout, system)
+        invert(system, layout)
+        solve_cells(cell_weight, cell_sum, system, layout, condition, level, of_cell)
+        rss = 0.0
+        for c in range(len(condition)):
+            effect = condition[c]
+            for cell in range(layout.condition_start[c], layout.condition_start[c + 1]):
+                fitted = effect + of_cell[cell]
+                for i in range(layout.cell_start[cell], layout.cell_start[cell + 1]):
+                    rss += weight[i] * (y[i] - fitted) ** 2
+        residual[gene] = rss * scale
+        _differences(condition, level, layout, wanted, mean[gene], difference[gene])
+        _variances(cell_weight, system, layout, wanted, treated, control, covariance)
+        for i in range(len(treated)):
+            variance[gene, i] = treated[i] * to_one
+        if len(control_variance):
+            for i in range(len(control)):
+                control_variance[gene, i] = control[i] * to_one
+
+
+def combined_variance(treated: np.ndarray, control: np.ndarray, correlation: FloatArray) -> np.ndarray:
+    """Return s_t^2 + s_k^2 - 2 rho s_t s_k, limma's variance of a contrast of a weighted fit."""
+    return treated + control - 2.0 * correlation * np.sqrt(treated * control)

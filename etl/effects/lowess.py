@@ -1,22 +1,31 @@
 """Lowess: a robust locally linear curve through scattered points (Cleveland 1979).
 
-Belongs here: the smoother itself. Does not belong here: what the points are.
+Belongs here: the smoother itself, and its variant for points of unequal weight. Does not belong here: what
+the points are.
 
 Local fits are made at *anchors* at most ``delta`` apart and the curve is linear between them, as in
 Cleveland's published description of the fast version; with delta = 1 % of the range there are about a
 hundred anchors however many points there are, so the result is kept as those anchors.
 """
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
-from etl.effects.blocks import FloatArray
+from etl.effects.blocks import FloatArray, IntArray
 
 DELTA_SHARE = 0.01
 """Anchor distance as a share of the range of x."""
 ROBUSTNESS_STEPS = 3
 """Refits with bisquare weights after the first fit."""
+NEARLY_AT, NEARLY_OUT = 0.001, 0.999
+"""Shares of a window's half-width within which its weights are exactly 1, and beyond which 0."""
+ANCHORS = 200
+"""Anchors of the weighted variant, about; fewer points are all anchors."""
+BISECTIONS = 70
+"""Halvings of the range: any half-width above 1e-5 of it is then exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +43,13 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
-class _Window:
-    """The points a local fit uses, by position in the sorted data, and their distance weights."""
+class _Windows:
+    """The points each anchor's local fit uses, by position in the sorted data."""
 
-    points: slice
-    weight: FloatArray
-    """Tricube weights; zero from 0.999 of the half-width on."""
-    centred_x: FloatArray
-    """x minus the anchor."""
+    anchor: IntArray
+    first: IntArray
+    end: IntArray
+    """One beyond the last."""
 
 
 def lowess(x: FloatArray, y: FloatArray, *, span: float = 0.5) -> Curve:
@@ -68,25 +76,48 @@ def lowess(x: FloatArray, y: FloatArray, *, span: float = 0.5) -> Curve:
         return Curve(x, y)
     n_local = max(2, min(n, int(span * n + 1e-7)))
     extent = float(x[-1] - x[0])
-    anchors = _anchors(x, DELTA_SHARE * extent)
-    windows = [_window(x, anchor, n_local) for anchor in anchors]
+    windows = _nearest_windows(x, _anchors(x, DELTA_SHARE * extent), n_local)
 
     robustness = np.ones(n)
     for step in range(ROBUSTNESS_STEPS + 1):
-        level = np.array(
-            [
-                _local_fit(window, y[window.points], robustness[window.points], extent, y[anchor])
-                for anchor, window in zip(anchors, windows, strict=True)
-            ]
+        level = _local_levels(
+            x, y, robustness, windows.anchor, windows.first, windows.end, extent, NEARLY_AT, NEARLY_OUT
         )
         if step == ROBUSTNESS_STEPS:
             break
-        residual = np.abs(y - np.interp(x, x[anchors], level))
+        residual = np.abs(y - np.interp(x, x[windows.anchor], level))
         scale = 6.0 * float(np.median(residual))
-        if scale < 1e-7 * float(residual.mean()):
+        if scale <= 1e-7 * float(residual.mean()):
             break  # more than half of the points are on the curve: there is no scale to weigh the rest by
         robustness = _bisquare(residual, scale)
-    return Curve(x[anchors], level)
+    return Curve(x[windows.anchor], level)
+
+
+def weighted_lowess(x: FloatArray, y: FloatArray, weight: FloatArray, *, span: float) -> Curve:
+    """Return the locally linear curve of y on x for points of unequal weight, without robustness steps.
+
+    Each anchor is fitted by a straight line to the points around it that hold the share ``span`` of all
+    weight, with their weights times tricube weights: as :func:`lowess` would with every point repeated
+    ``weight`` times. Anchors are the first and the last point and, from one anchor to the next, the first
+    point farther than delta, the smallest distance of which about 200 cover the range: where points are so
+    sparse that they are farther apart anyway, each is an anchor.
+
+    Args:
+        x: positions, n >= 1.
+        y: values, n; both finite.
+        weight: >= 0, n, not all zero.
+        span: share of the weight in each local fit, > 0 and <= 1.
+
+    >>> x = np.arange(10.0)
+    >>> weighted_lowess(x, 1.0 + 2.0 * x, 1.0 + x, span=0.5).at(np.array([0.0, 4.5])).round(9).tolist()
+    [1.0, 10.0]
+    """
+    order = np.argsort(x, kind="stable")
+    x, y, weight = (np.asarray(column, dtype=np.float64)[order] for column in (x, y, weight))
+    extent = float(x[-1] - x[0])
+    windows = _weighted_windows(x, weight, _spread_anchors(x), span)
+    level = _local_levels(x, y, weight, windows.anchor, windows.first, windows.end, extent, 0.0, 1.0)
+    return Curve(x[windows.anchor], level)
 
 
 def _anchors(x: FloatArray, delta: float) -> list[int]:
@@ -105,34 +136,114 @@ def _anchors(x: FloatArray, delta: float) -> list[int]:
         anchors.append(max(within, beyond_ties))
 
 
-def _window(x: FloatArray, anchor: int, n_local: int) -> _Window:
-    """Return the n_local nearest points of an anchor; of two equally far ends the left one is kept."""
+def _spread_anchors(x: FloatArray) -> list[int]:
+    """Return the positions of about 200 anchors, one per distinct x among them.
+
+    delta is the smallest that any number k of the widest gaps allows when they are jumped over by an anchor
+    each: the sum of the other gaps over the other anchors.
+    """
+    n, delta = len(x), 0.0
+    if n > ANCHORS:
+        covered = np.cumsum(np.sort(np.diff(x)))
+        anchors_left = ANCHORS - np.arange(n - 2, -1, -1)
+        delta = float((covered[anchors_left > 0] / anchors_left[anchors_left > 0]).min())
+    anchors = [0]
+    while True:
+        beyond = int(np.searchsorted(x - x[anchors[-1]], delta, side="right"))
+        if beyond >= n:
+            break
+        anchors.append(beyond)
+    if x[anchors[-1]] < x[-1]:
+        anchors.append(n - 1)
+    return anchors
+
+
+def _nearest_windows(x: FloatArray, anchors: list[int], n_local: int) -> _Windows:
+    """Return the n_local nearest points of each anchor; of two equally far ends the left one is kept."""
     last_start = len(x) - n_local
-    starts = np.arange(last_start)
-    settled = x[anchor] - x[starts] <= x[starts + n_local] - x[anchor]
-    start = int(np.argmax(settled)) if settled.any() else last_start
-    points = slice(start, start + n_local)
-    centred = x[points] - x[anchor]
-    distance = np.abs(centred)
-    half_width = float(distance.max())
-    weight = np.where(distance <= 0.999 * half_width, 1.0, 0.0)
-    body = (distance > 0.001 * half_width) & (weight > 0)
-    weight[body] = (1.0 - (distance[body] / half_width) ** 3) ** 3
-    return _Window(points, weight, centred)
+
+    def start(at: float) -> int:
+        def is_settled(i: int) -> bool:
+            return bool(at - x[i] <= x[i + n_local] - at)
+
+        return bisect_left(range(last_start), True, key=is_settled)
+
+    first = np.array([start(x[anchor]) for anchor in anchors])
+    return _Windows(np.array(anchors), first, first + n_local)
 
 
-def _local_fit(window: _Window, y: FloatArray, robustness: FloatArray, extent: float, own: float) -> float:
-    """Return a window's weighted straight line at its anchor; the own value if all weights vanish."""
-    weight = window.weight * robustness
-    total = float(weight.sum())
-    if total <= 0:
-        return own
-    weight /= total
-    mean = float(weight @ window.centred_x)
-    spread = float(weight @ (window.centred_x - mean) ** 2)
-    if np.sqrt(spread) > 0.001 * extent:
-        weight *= 1.0 - mean / spread * (window.centred_x - mean)
-    return float(weight @ y)
+def _weighted_windows(x: FloatArray, weight: FloatArray, anchors: list[int], span: float) -> _Windows:
+    """Return the smallest symmetric neighbourhood of each anchor that holds the given share of the weight.
+
+    The half-widths of all anchors are bisected together, down to neighbouring floating point numbers, so
+    that the farthest point is within.
+    """
+    below = np.concatenate([[0.0], np.cumsum(weight)])
+    wanted = span * below[-1]
+    at = x[anchors]
+
+    def ends(half_width: FloatArray) -> tuple[IntArray, IntArray]:
+        first = np.searchsorted(x, at - half_width, side="left")
+        return first, np.searchsorted(x, at + half_width, side="right")
+
+    short, enough = np.zeros(at.shape), np.full(at.shape, x[-1] - x[0])
+    # A little more than the range, because at +- half-width is rounded.
+    enough += 4 * np.spacing(np.abs(x).max())
+    for _ in range(BISECTIONS):
+        middle = (short + enough) / 2
+        first, end = ends(middle)
+        holds = below[end] - below[first] >= wanted
+        enough, short = np.where(holds, middle, enough), np.where(holds, short, middle)
+    return _Windows(np.array(anchors), *ends(enough))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _local_levels(
+    x: FloatArray,
+    y: FloatArray,
+    factor: FloatArray,
+    anchor: IntArray,
+    first: IntArray,
+    end: IntArray,
+    extent: float,
+    nearly_at: float,
+    nearly_out: float,
+) -> FloatArray:
+    """Return each window's weighted straight line at its anchor; the anchor's own y if all weights vanish.
+
+    Weights are the factors times (1 - (r / h)^3)^3 with h the distance of the farthest point; the latter is
+    exactly 1 within the share ``nearly_at`` of h and 0 beyond ``nearly_out``.
+    """
+    level = np.empty(len(anchor))
+    for k in range(len(anchor)):
+        at = x[anchor[k]]
+        half_width = max(at - x[first[k]], x[end[k] - 1] - at)
+        near, far = nearly_at * half_width, nearly_out * half_width
+        total, sum_x, sum_xx, sum_y, sum_xy = 0.0, 0.0, 0.0, 0.0, 0.0
+        for i in range(first[k], end[k]):
+            offset = x[i] - at
+            distance = abs(offset)
+            if distance > far:
+                continue
+            weight = factor[i]
+            if distance > near:
+                share = distance / half_width
+                body = 1.0 - share * share * share
+                weight *= body * body * body
+            total += weight
+            sum_x += weight * offset
+            sum_xx += weight * offset * offset
+            sum_y += weight * y[i]
+            sum_xy += weight * offset * y[i]
+        if total <= 0.0:
+            level[k] = y[anchor[k]]
+            continue
+        mean_x, mean_y = sum_x / total, sum_y / total
+        spread = sum_xx / total - mean_x * mean_x
+        level[k] = mean_y
+        if spread > (0.001 * extent) ** 2:
+            level[k] -= mean_x * (sum_xy / total - mean_x * mean_y) / spread
+    return level
 
 
 def _bisquare(residual: FloatArray, scale: float) -> FloatArray:

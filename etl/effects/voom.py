@@ -4,51 +4,90 @@ Belongs here: the mean-variance trend of log counts and the weights it gives. Do
 before and after it (:mod:`etl.effects.linear_model`).
 """
 
-import numpy as np
+from typing import NamedTuple
 
-from etl.effects.blocks import FloatArray
+import numpy as np
+from numba import njit
+
+from etl.effects.blocks import FloatArray, IntArray
 from etl.effects.lowess import Curve, lowess
 
 SPAN = 0.5
 LOG2_MILLION = float(np.log2(1e6))
 TREND_FLOOR = 1e-3
 """Smallest value of the trend as a share of its largest: a trend through zero would give infinite weights."""
+BUCKETS = 512
+"""Equal parts of the curve's range, each with its first anchor: a look-up instead of a search."""
 
 
-def fit_mean_variance_trend(
-    mean_log_cpm: FloatArray, sigma: FloatArray, effective_library: FloatArray
-) -> Curve:
+class PrecisionCurve(NamedTuple):
+    """The trend of sqrt(sigma) on log2 counts, ready to be looked up value by value."""
+
+    x: FloatArray
+    """Anchors, ascending."""
+    y: FloatArray
+    """Trend at the anchors."""
+    slope: FloatArray
+    """Slope from each anchor to the next."""
+    first: IntArray
+    """Last anchor of an earlier bucket, for each bucket."""
+    buckets_per_unit: float
+    """Buckets per unit of x."""
+
+
+def fit_mean_variance_trend(mean_log_cpm: FloatArray, sigma: FloatArray, library_shift: FloatArray) -> Curve:
     """Return the lowess curve of sqrt(sigma) on the mean log2 count.
-
-    The mean log2 count of a gene is its mean log2 count per million plus mean log2(library + 1) - log2(1e6).
 
     Args:
         mean_log_cpm: mean of the log counts per million of each gene.
         sigma: residual standard deviation of each gene's unweighted fit.
-        effective_library: library size times normalization factor of each sample.
+        library_shift: :func:`library_shift` of each sample; its mean turns means into mean log2 counts.
     """
-    mean_log_count = mean_log_cpm + np.mean(np.log2(effective_library + 1.0)) - LOG2_MILLION
-    curve = lowess(mean_log_count, np.sqrt(sigma), span=SPAN)
+    curve = lowess(mean_log_cpm + np.mean(library_shift), np.sqrt(sigma), span=SPAN)
     top = float(curve.y.max())
     if top <= 0:
         return Curve(curve.x, np.ones_like(curve.y))  # every gene is fitted exactly: no sample is preferred
     return Curve(curve.x, np.maximum(curve.y, TREND_FLOOR * top))
 
 
-def precision_weights(fitted: FloatArray, effective_library: FloatArray, trend: Curve) -> FloatArray:
-    """Return trend(expected log2 count)^-4, the inverse of the variance expected at that count.
+def library_shift(effective_library: FloatArray) -> FloatArray:
+    """Return log2(library + 1) - log2(1e6), which turns log counts per million into log counts.
 
-    Args:
-        fitted: fitted log counts per million, N x b; overwritten.
-        effective_library: library size times normalization factor, N.
-        trend: sqrt(sigma) against log2 count.
-
-    >>> flat = Curve(np.array([0.0, 1.0]), np.array([0.5, 0.5]))
-    >>> precision_weights(np.array([[10.0]]), np.array([1e6]), flat).tolist()
-    [[16.0]]
+    >>> library_shift(np.array([999_999.0])).tolist()
+    [0.0]
     """
-    fitted += (np.log2(effective_library + 1.0) - LOG2_MILLION)[:, None]
-    weights = trend.at(fitted)
-    weights *= weights
-    weights *= weights
-    return np.reciprocal(weights, out=weights)
+    return np.log2(effective_library + 1.0) - LOG2_MILLION
+
+
+def precision_curve(trend: Curve) -> PrecisionCurve:
+    """Return a trend in the form that :func:`precision` looks up.
+
+    >>> flat = precision_curve(Curve(np.array([0.0, 1.0]), np.array([0.5, 0.5])))
+    >>> precision(10.0, flat)
+    16.0
+    """
+    width = np.diff(trend.x)
+    slope = np.append(np.diff(trend.y) / np.where(width > 0, width, 1.0), 0.0)
+    extent = float(trend.x[-1] - trend.x[0])
+    per_unit = BUCKETS / extent if extent > 0 else 0.0
+    # The bucket of an anchor by the same arithmetic as that of a value, so that rounding cannot part them.
+    bucket = ((trend.x - trend.x[0]) * per_unit).astype(np.int64)
+    first = np.maximum(np.searchsorted(bucket, np.arange(BUCKETS + 2)) - 1, 0)
+    return PrecisionCurve(trend.x, trend.y, slope, first, per_unit)
+
+
+@njit(cache=True, nogil=True)
+def precision(log_count, curve):  # type: ignore[no-untyped-def]
+    """Return trend(log count)^-4, the inverse of the variance expected at that count."""
+    last = len(curve.x) - 1
+    if log_count <= curve.x[0]:
+        level = curve.y[0]
+    elif log_count >= curve.x[last]:
+        level = curve.y[last]
+    else:
+        anchor = curve.first[int((log_count - curve.x[0]) * curve.buckets_per_unit)]
+        while curve.x[anchor + 1] < log_count:
+            anchor += 1
+        level = curve.y[anchor] + curve.slope[anchor] * (log_count - curve.x[anchor])
+    square = level * level
+    return 1.0 / (square * square)

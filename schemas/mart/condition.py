@@ -32,6 +32,7 @@ class Condition(Rows):
     n_plates: pl.Int32 = field("Plates the treated samples are on.", ge=0)
     is_estimable: bool = field("Whether mart/differential_expression holds the condition's effects.")
     status: str = coded("Estimable, or why not.", ESTIMABILITY)
+    reason: str = field("Why there is no effect, in words; null where estimable.", nullable=True)
     control_scope: str = coded(
         "How the vehicle samples are reached; null where not estimable.", CONTROL_SCOPES, nullable=True
     )
@@ -44,12 +45,22 @@ class Condition(Rows):
     )
     n_genes_tested: pl.Int32 = field("Genes with an effect.", ge=0)
     n_genes_significant: pl.Int32 = field("Genes with adjusted p-value below 0.05.", ge=0)
+    p_value_cutoff: pl.Float32 = field(
+        "Largest p-value that is significant at a false discovery rate of 0.05 over all conditions and "
+        "genes of the fit unit together; null where none is.",
+        ge=0,
+        le=1,
+        nullable=True,
+    )
+    n_genes_significant_unit: pl.Int32 = field(
+        "Genes with a p-value up to p_value_cutoff: significant over the whole fit unit.", ge=0
+    )
 
 
 CONDITION = Table(
     name="mart/condition",
     model=Condition,
     primary_key=("condition_id",),
-    partition_by=("dataset_id",),
-    sort_by=("context_id", "compound_id", "dose_um", "time_h"),
+    partition_by=("dataset_id", "context_id"),
+    sort_by=("compound_id", "dose_um", "time_h"),
 )

@@ -13,69 +13,72 @@ import polars as pl
 
 HERE = Path(__file__).parent / "differential_expression"
 
-WHOLE = [
-    "inputs/l1000_meta.tsv",
-    "inputs/drugseq_meta.tsv",
-    "inputs/edge_unbal_meta.tsv",
-    "inputs/edge_discon_meta.tsv",
-    "inputs/l1000_Y.tsv.gz",
-    "inputs/drugseq_N.tsv.gz",
-    "inputs/edge_unbal_Y.tsv.gz",
-    "inputs/edge_discon_Y.tsv.gz",
-    "inputs/edge_infdf_Y.tsv.gz",
-    "expected/l1000_plain.genes.tsv",
-    "expected/l1000_trend.genes.tsv",
-    "expected/drugseq_voom_exact_plain.genes.tsv",
-    "expected/edge_unbal.genes.tsv",
-    "expected/edge_discon.genes.tsv",
-    "expected/edge_infdf_plain.genes.tsv",
-    "expected/edge_zero.lmfit.tsv",
-    "expected/edge_zero.squeezeVar.tsv",
-    "expected/drugseq.filterByExpr.tsv",
-    "expected/drugseq.normfactors.tsv",
-    "expected/drugseq.voom_xy.tsv",
-    "expected/drugseq.voom_line.tsv",
-    "expected/drugseq.lmfit.tsv",
-    "expected/unit.fitFDist.tsv",
-    "expected/unit.squeezeVar.tsv",
-    "expected/unit.unequal_input.tsv",
-    "expected/unit.trigammaInverse.tsv",
-    "expected/unit.lowess_f0.5.tsv",
-    "expected/unit.ns4.tsv",
-    "expected/unit.pt.tsv",
-    "expected/scalars.tsv",
-]
-"""Tables kept as they are."""
-
 EVERY_NTH_CONTRAST = {
-    "expected/l1000_plain.toptable.tsv.gz": 8,
-    "expected/l1000_trend.toptable.tsv.gz": 8,
-    "expected/drugseq_voom_exact_plain.toptable.tsv.gz": 8,
-    "expected/edge_unbal.toptable.tsv.gz": 4,
-    "expected/edge_discon.toptable.tsv.gz": 4,
-    "expected/edge_infdf_plain.toptable.tsv.gz": 8,
+    "l1000_plain": 8,
+    "l1000_trend": 8,
+    "l1000_robust": 8,
+    "l1000_trend_robust": 8,
+    "l1000_separate": 8,
+    "drugseq_voom_exact_plain": 8,
+    "drugseq_voom_exact_robust": 8,
+    "drugseq_voom_ref_plain": 8,
+    "drugseq_voom_ref_robust": 8,
+    "drugseq_limmatrend": 8,
+    "edge_infdf_plain": 8,
+    "edge_infdf_trend_robust": 8,
+    "edge_zero_dropped_robust": 8,
+    "edge_na_plain_legacy": 8,
+    "edge_na_plain_new": 8,
+    "edge_na_trend_robust_legacy": 8,
+    "edge_na_trend_robust_new": 8,
+    "edge_na_allgenes_plain_default": 8,
+    "l1000_oneplate": 8,
+    "l1000_dupcor": 8,
+    "edge_unbal": 4,
+    "edge_discon": 4,
 }
-"""Test results of which only some contrasts are kept."""
+"""Sets of test results of which only some contrasts are kept."""
 
-EVERY_NTH_GENE = {"expected/drugseq.voom_E.tsv.gz": 8, "expected/drugseq.voom_weights.tsv.gz": 8}
-"""Samples x genes intermediates of which only some genes are kept."""
+EVERY_NTH_GENE = [
+    "drugseq.voom_E",
+    "drugseq.voom_weights",
+    "drugseq.logcpm_prior2",
+    "drugseq_separate.voom_weights60",
+]
+"""Genes x samples intermediates of which every eighth gene is kept."""
 
-DROPPED_COLUMNS = ["AveExpr", "B", "CI.L", "CI.R", "adj.P.across"]
-"""Columns that repeat another table or that nothing here computes."""
+LEFT_OUT = [
+    "l1000.coefficients",
+    "drugseq.coefficients",
+    "drugseq.stdev_unscaled",
+    "edge_discon.coefficients",
+]
+"""Coefficients of R's parametrization: the contrasts made of them are kept."""
+
+DROPPED_COLUMNS = ["AveExpr", "CI.L", "CI.R"]
+"""Columns that follow from others."""
 
 
 def main(golden: Path) -> None:
     """Write every table under its own name."""
     HERE.mkdir(exist_ok=True)
-    for name in [*WHOLE, *EVERY_NTH_CONTRAST, *EVERY_NTH_GENE]:
-        table = _read(golden / name)
-        if step := EVERY_NTH_CONTRAST.get(name):
+    for path in sorted([*(golden / "inputs").glob("*.tsv*"), *(golden / "expected").glob("*.tsv*")]):
+        name = path.name.removesuffix(".gz").removesuffix(".tsv")
+        if name in LEFT_OUT:
+            continue
+        table = _read(path)
+        if (
+            step := EVERY_NTH_CONTRAST.get(name.removesuffix(".toptable"))
+            if name.endswith(".toptable")
+            else None
+        ):
             kept = table["contrast"].unique(maintain_order=True).gather_every(step)
             table = table.filter(pl.col("contrast").is_in(kept.to_list())).drop(DROPPED_COLUMNS, strict=False)
-        if step := EVERY_NTH_GENE.get(name):
-            table = table.gather_every(step)
-        target = HERE / f"{Path(name).name.removesuffix('.gz').removesuffix('.tsv')}.parquet"
-        table.write_parquet(target, compression="zstd", compression_level=19, statistics=False)
+        if name in EVERY_NTH_GENE:
+            table = table.gather_every(8)
+        table.write_parquet(
+            HERE / f"{name}.parquet", compression="zstd", compression_level=19, statistics=False
+        )
 
 
 def _read(path: Path) -> pl.DataFrame:
@@ -84,7 +87,8 @@ def _read(path: Path) -> pl.DataFrame:
     numeric = [
         name
         for name in text.columns
-        if name != "id" and text[name].cast(pl.Float64, strict=False).null_count() == text[name].null_count()
+        if name not in ("id", "gene")
+        and text[name].cast(pl.Float64, strict=False).null_count() == text[name].null_count()
     ]
     return text.with_columns(pl.col(numeric).cast(pl.Float64))
 

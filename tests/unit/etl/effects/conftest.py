@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -40,17 +41,29 @@ def estimated(table: Table) -> Callable[..., tuple[list[str], EffectEstimates]]:
 
     @cache
     def estimate(
-        values: str, meta: str, scale: str = "log2", trend: bool = False
+        values: str,
+        meta: str,
+        n_genes: int | None = None,
+        plates: tuple[str, ...] | None = None,
+        left_out: tuple[int, ...] = (),
+        **arguments: Any,
     ) -> tuple[list[str], EffectEstimates]:
+        """Estimate on the first genes without some of them, and on the samples of some plates."""
         joined = table(meta).select("id", "plate", "cond").join(table(values), on="id", validate="1:1")
-        genes = joined.columns[3:]
+        if plates is not None:
+            joined = joined.filter(pl.col("plate").is_in(plates))
+        genes = joined.columns[3:][:n_genes]
+        genes = [gene for position, gene in enumerate(genes) if position not in left_out]
         effects = estimate_effects(
             joined.select(genes).to_numpy(),
-            condition=joined["cond"].to_numpy(),
+            condition=(
+                (joined["cond"] + "_" + joined["id"]).to_numpy()
+                if arguments.get("replicates") == "separate"
+                else joined["cond"].to_numpy()
+            ),
             plate=joined["plate"].to_numpy(),
             is_control=(joined["cond"] == "DMSO").to_numpy(),
-            scale=scale,
-            trend=trend,
+            **{"scale": "log2"} | arguments,
         )
         return genes, effects
 
@@ -64,12 +77,13 @@ def by_gene(genes: list[str], effects: EffectEstimates) -> pl.DataFrame:
             "gene": genes,
             "Amean": effects.mean_expression,
             "sigma": effects.sigma,
+            "df.residual": effects.residual_df_of_gene,
             "s2.prior": effects.prior_variance,
             "df.prior": effects.prior_df,
             "s2.post": effects.posterior_variance,
             "df.total": effects.total_df,
         }
-    )
+    ).fill_nan(None)
 
 
 def by_contrast(genes: list[str], effects: EffectEstimates) -> pl.DataFrame:
@@ -84,16 +98,20 @@ def by_contrast(genes: list[str], effects: EffectEstimates) -> pl.DataFrame:
             "t": effects.t_statistic.ravel(),
             "P.Value": effects.p_value.ravel(),
             "adj.P.Val": effects.p_value_adjusted.ravel(),
+            "adj.P.across": effects.p_value_adjusted_overall.ravel(),
+            "B": effects.log_odds.ravel(),
             "stdev.unscaled": (effects.standard_error / np.sqrt(effects.posterior_variance)).ravel(),
         }
-    )
+    ).fill_nan(None)
 
 
 def largest_relative_difference(found: pl.Series, expected: pl.Series) -> float:
-    """Largest |found - expected| / |expected|; equal infinities do not differ."""
-    a, b = found.to_numpy(), expected.to_numpy()
+    """Largest |found - expected| / |expected|; equal infinities and gaps on both sides do not differ."""
+    assert (found.is_null() == expected.is_null()).all(), "gaps in different places"
+    a, b = found.drop_nulls().to_numpy(), expected.drop_nulls().to_numpy()
     differs = a != b
     assert np.isfinite(b[differs]).all()
     if not differs.any():
         return 0.0
-    return float(np.max(np.abs(a[differs] - b[differs]) / np.abs(b[differs])))
+    with np.errstate(divide="ignore"):
+        return float(np.max(np.abs(a[differs] - b[differs]) / np.abs(b[differs])))

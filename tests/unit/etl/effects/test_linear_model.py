@@ -1,101 +1,162 @@
-"""Least squares against a dense solution, on random layouts."""
+"""Fits equal those of the full design matrix, for any layout of conditions on plates and further terms."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.effects.design import Design, build_design
-from etl.effects.linear_model import PlateModel
+from etl.effects.design import Design, build_design, control_design
+from etl.effects.expression_tiles import DenseTiles
+from etl.effects.linear_model import LinearModel
+from etl.effects.lowess import Curve
+from etl.effects.normal_equations import reduce
+from etl.effects.voom import precision, precision_curve
 
-SEEDS = st.integers(0, 2**32 - 1)
-
-
-def random_design(rng: np.random.Generator) -> Design:
-    """One or two blocks on a few plates, with gaps, so that components and ranks vary."""
-    n = int(rng.integers(12, 40))
-    block = rng.integers(0, 2, n)
-    condition = np.char.add(rng.choice(list("abc"), n), block.astype(str))
-    plate = rng.integers(0, 3, n) + (3 * block if rng.random() < 0.5 else 0)
-    return build_design(condition, plate, rng.random(n) < 0.3, block=block)
+CURVE = precision_curve(Curve(np.array([-2.0, 0.0, 1.0, 3.0]), np.array([1.3, 1.1, 0.8, 0.6])))
 
 
-def dense_solution(design: Design, values: np.ndarray, weights: np.ndarray):
-    """Coefficients, residual sum of squares, hat diagonal and contrast sd of one gene by pseudo-inverse."""
-    x = np.hstack([np.eye(design.n_conditions)[design.condition], np.eye(design.n_plates)[design.plate]])
-    root = np.sqrt(weights)
-    solution = np.linalg.lstsq(x * root[:, None], values * root, rcond=None)[0]
-    residual = values - x @ solution
-    inverse = np.linalg.pinv(x.T @ (x * weights[:, None]), rcond=1e-10)
-    effects, sds = [], []
-    for i in range(len(design.treated)):
-        contrast = np.zeros(x.shape[1])
-        contrast[i], contrast[design.control[i]] = 1, -1
-        effects.append(contrast @ solution)
-        sds.append(np.sqrt(contrast @ inverse @ contrast))
-    hat = np.einsum("ij,jk,ik->i", x, inverse, x)
-    return np.array(effects), np.array(sds), (weights * residual**2).sum(), hat, x @ solution
+def design_matrix(design: Design) -> np.ndarray:
+    """One column per condition, then one per level of every term."""
+    conditions = np.eye(design.n_conditions)[design.condition]
+    columns = (design.site_columns[design.site][:, :, None] == np.arange(design.n_columns)).sum(axis=1)
+    return np.hstack([conditions, columns]).astype(float)
 
 
+@st.composite
+def layouts(draw: st.DrawFn) -> Design:
+    n = draw(st.integers(6, 30))
+
+    def labels(most: int) -> list[int]:
+        return draw(st.lists(st.integers(0, most), min_size=n, max_size=n))
+
+    is_control = np.array(labels(2)) == 0
+    terms = {"donor": labels(2)} if draw(st.booleans()) else None
+    return build_design(labels(4), labels(3), is_control, terms=terms)
+
+
+def estimable_pairs(design: Design) -> tuple[np.ndarray, np.ndarray]:
+    treated = np.flatnonzero(design.control >= 0)
+    return treated, design.control[treated]
+
+
+@given(layouts())
 @settings(max_examples=60, deadline=None)
-@given(SEEDS)
-def test_unweighted_fit_equals_dense_least_squares(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    design = random_design(rng)
-    values = rng.normal(8, 2, (design.n_samples, 3))
-    model = PlateModel(design)
-    fit = model.fit(values.copy())
-    ok = design.estimable
-    for gene in range(3):
-        effects, sds, rss, hat, fitted = dense_solution(design, values[:, gene], np.ones(design.n_samples))
-        np.testing.assert_allclose(model.contrasts(fit)[ok, gene], effects[ok], atol=1e-9)
-        np.testing.assert_allclose(model.unscaled_sd[ok], sds[ok], rtol=1e-8)
-        np.testing.assert_allclose(fit.residual_sum_of_squares[gene], rss, rtol=1e-9, atol=1e-12)
-        np.testing.assert_allclose(model.leverages, hat, atol=1e-8)
-        np.testing.assert_allclose(model.fitted(fit)[:, gene], fitted, atol=1e-9)
+def test_rank_leverages_and_estimability_follow_from_the_design_matrix(design: Design) -> None:
+    equations, matrix = reduce(design), design_matrix(design)
+    rank = np.linalg.matrix_rank(matrix)
+    assert equations.rank == rank
+    hat = matrix @ np.linalg.pinv(matrix)
+    np.testing.assert_allclose(equations.leverages(), np.diag(hat), atol=1e-9)
+    treated, control = estimable_pairs(design)
+    null_space = np.linalg.svd(matrix)[2][rank:]
+    contrasts = np.zeros((len(treated), matrix.shape[1]))
+    contrasts[np.arange(len(treated)), treated] = 1
+    contrasts[np.arange(len(treated)), control] = -1
+    expected = np.abs(contrasts @ null_space.T).max(axis=1, initial=0) < 1e-8
+    assert equations.are_comparable(treated, control).tolist() == expected.tolist()
 
 
+@given(layouts(), st.integers(0, 10))
 @settings(max_examples=60, deadline=None)
-@given(SEEDS)
-def test_weighted_fit_equals_dense_least_squares(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    design = random_design(rng)
-    values = rng.normal(8, 2, (design.n_samples, 3))
-    weights = rng.gamma(1.0, 1.0, values.shape) * 10.0 ** rng.integers(-6, 6) + 1e-9
-    model = PlateModel(design)
-    fit, unscaled_sd = model.fit_weighted(values.copy(), weights.copy())
-    ok = design.estimable
-    assert np.isnan(unscaled_sd).all(axis=1).sum() == len(design.treated) - len(ok)
+def test_effects_and_their_variances_equal_least_squares(design: Design, seed: int) -> None:
+    equations, matrix = reduce(design), design_matrix(design)
+    treated, control = estimable_pairs(design)
+    known = equations.are_comparable(treated, control)
+    treated, control = treated[known], control[known]
+    values = np.random.default_rng(seed).normal(size=(design.n_samples, 3))
+    model = LinearModel(equations, condition=treated, site=np.full(len(treated), -1), control=control)
+    contrasts = np.zeros((len(treated), matrix.shape[1]))
+    contrasts[np.arange(len(treated)), treated] = 1
+    contrasts[np.arange(len(treated)), control] -= 1
+
+    fitted = model.fit(DenseTiles(values, equations.order))
+    inverse = np.linalg.pinv(matrix)
+    np.testing.assert_allclose(fitted.difference.T, contrasts @ inverse @ values, atol=1e-9)
+    np.testing.assert_allclose(
+        fitted.variance[0], np.einsum("ij,jk,ik->i", contrasts, inverse @ inverse.T, contrasts), atol=1e-9
+    )
+    residual = values - matrix @ inverse @ values
+    np.testing.assert_allclose(fitted.residual_sum_of_squares, (residual**2).sum(axis=0), atol=1e-9)
+    np.testing.assert_allclose(fitted.mean, values.mean(axis=0), atol=1e-12)
+
+    shift = np.linspace(0, 2, design.n_samples)
+    weighted = model.fit_with_precision(DenseTiles(values, equations.order), shift[equations.order], CURVE)
+    fitted_values = matrix @ inverse @ values
     for gene in range(3):
-        # The dense check squares the design, so weights are brought near one for it.
-        unit = weights[:, gene].mean()
-        effects, sds, rss, _, fitted = dense_solution(design, values[:, gene], weights[:, gene] / unit)
-        np.testing.assert_allclose(model.contrasts(fit)[ok, gene], effects[ok], atol=1e-6)
-        np.testing.assert_allclose(unscaled_sd[ok, gene] * np.sqrt(unit), sds[ok], rtol=1e-6)
-        np.testing.assert_allclose(fit.residual_sum_of_squares[gene] / unit, rss, rtol=1e-6, atol=1e-9)
-        np.testing.assert_allclose(model.fitted(fit)[:, gene], fitted, atol=1e-6)
+        weight = np.array([precision(x, CURVE) for x in fitted_values[:, gene] + shift])
+        root = np.sqrt(weight)[:, None]
+        inverse_weighted = np.linalg.pinv(root * matrix)
+        coefficients = inverse_weighted @ (root[:, 0] * values[:, gene])
+        np.testing.assert_allclose(weighted.difference[gene], contrasts @ coefficients, atol=1e-8)
+        np.testing.assert_allclose(
+            weighted.variance[gene],
+            np.einsum("ij,jk,ik->i", contrasts, inverse_weighted @ inverse_weighted.T, contrasts),
+            atol=1e-8,
+        )
+        rest = values[:, gene] - matrix @ coefficients
+        assert weighted.residual_sum_of_squares[gene] == pytest.approx((weight * rest**2).sum(), abs=1e-8)
 
 
-def test_equal_weights_give_the_unweighted_fit() -> None:
+@given(layouts(), st.integers(0, 10))
+@settings(max_examples=40, deadline=None)
+def test_levels_of_controls_are_predictions_of_the_design_of_controls(design: Design, seed: int) -> None:
+    alone, samples = control_design(design)
+    if not len(samples):
+        return
+    equations, matrix = reduce(alone), design_matrix(alone)
+    sites, controls = np.divmod(np.arange(len(design.site_columns) * alone.n_conditions), alone.n_conditions)
+    rank = np.linalg.matrix_rank(matrix)
+    assert equations.rank == rank
+    wanted = np.zeros((len(sites), matrix.shape[1]))
+    wanted[np.arange(len(sites)), controls] = 1
+    for term in range(design.n_terms):
+        wanted[np.arange(len(sites)), alone.n_conditions + design.site_columns[sites, term]] += 1
+    null_space = np.linalg.svd(matrix)[2][rank:]
+    linked = equations.are_linked(sites, controls)
+    assert linked.tolist() == (np.abs(wanted @ null_space.T).max(axis=1, initial=0) < 1e-8).tolist()
+
+    values = np.random.default_rng(seed).normal(size=(len(samples), 2))
+    model = LinearModel(
+        equations, condition=np.full(linked.sum(), -1), site=sites[linked], control=controls[linked]
+    )
+    fitted = model.fit(DenseTiles(values, equations.order))
+    inverse = np.linalg.pinv(matrix)
+    np.testing.assert_allclose(fitted.difference.T, wanted[linked] @ inverse @ values, atol=1e-9)
+    np.testing.assert_allclose(
+        fitted.variance[0],
+        np.einsum("ij,jk,ik->i", wanted[linked], inverse @ inverse.T, wanted[linked]),
+        atol=1e-9,
+    )
+
+
+def test_large_blocks_are_solved_as_small_ones_are() -> None:
+    # One treatment on every plate ties forty plates into one block.
+    plate = np.repeat(np.arange(40), 4)
+    condition = np.tile(["", "", "everywhere", "once"], 40).astype(object)
+    condition[3::4] = [f"once {p // 2}" for p in range(40)]
+    is_control = np.tile([True, True, False, False], 40)
+    design = build_design(condition, plate, is_control)
+    equations, matrix = reduce(design), design_matrix(design)
+    assert np.diff(equations.layout.block_start).max() == 40
+    treated, control = estimable_pairs(design)
+    values = np.random.default_rng(1).normal(size=(160, 2))
+    model = LinearModel(equations, condition=treated, site=np.full(len(treated), -1), control=control)
+    fitted = model.fit(DenseTiles(values, equations.order))
+    coefficients = np.linalg.pinv(matrix) @ values
+    np.testing.assert_allclose(fitted.difference.T, coefficients[treated] - coefficients[control], atol=1e-9)
+
+
+def test_threads_do_not_change_a_result() -> None:
     rng = np.random.default_rng(5)
-    design = build_design(["", "", "a", "a", "b", "b"], [1, 2, 1, 2, 1, 1], [True, True] + [False] * 4)
-    values = rng.normal(size=(6, 2))
-    model = PlateModel(design)
-    plain = model.fit(values.copy())
-    weighted, sd = model.fit_weighted(values.copy(), np.full(values.shape, 4.0))
-    np.testing.assert_allclose(model.contrasts(weighted), model.contrasts(plain), atol=1e-14)
-    np.testing.assert_allclose(sd[:, 0] * 2, model.unscaled_sd, rtol=1e-14)
-
-
-def test_a_large_common_level_costs_no_digits() -> None:
-    rng = np.random.default_rng(6)
-    design = build_design(["", "", "a", "a"] * 3, [1, 2, 1, 2] * 3, [True, True, False, False] * 3)
-    values = np.round(rng.normal(size=(12, 1)), 6)
-    model = PlateModel(design)
-    low, high = model.fit(values.copy()), model.fit(values + 2.0**20)
-    np.testing.assert_allclose(high.residual_sum_of_squares, low.residual_sum_of_squares, rtol=1e-8)
-
-
-def test_an_exact_fit_has_no_residual() -> None:
-    design = build_design(["", "", "a", "a"], [1, 2, 1, 2], [True, True, False, False])
-    fit = PlateModel(design).fit(np.array([[1.0], [2.0], [11.0], [12.0]]))
-    assert fit.residual_sum_of_squares[0] < 1e-28
+    design = build_design(rng.integers(0, 40, 300), rng.integers(0, 6, 300), rng.random(300) < 0.2)
+    equations = reduce(design)
+    treated, control = estimable_pairs(design)
+    values = rng.normal(size=(300, 500))
+    results = [
+        LinearModel(
+            equations, condition=treated, site=np.full(len(treated), -1), control=control, n_threads=n
+        ).fit_with_precision(DenseTiles(values, equations.order), np.zeros(300), CURVE)
+        for n in (1, 3)
+    ]
+    assert np.array_equal(results[0].difference, results[1].difference)
+    assert np.array_equal(results[0].variance, results[1].variance)

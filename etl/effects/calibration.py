@@ -1,0 +1,164 @@
+"""Null calibration: are p-values uniform where nothing was done?
+
+Belongs here: vehicle samples held out as if they were treated, tested against the other vehicle samples of
+their plates, and what their p-values say. Does not belong here: tests of treated samples.
+
+Held-out samples are drawn with a fixed seed: from every plate and block with at least ``MIN_CONTROLS``
+controls a quarter of them, at least one. Null conditions are made of as many samples as real conditions
+usually have, on different plates where there are several. If the model is right their p-values are uniform;
+spatial effects, outlier wells or correlated wells show as an excess of small ones.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from etl.effects.blocks import IntArray
+from etl.effects.design import Labels
+from etl.effects.fit import Scale, fit_effects
+from etl.effects.input_checks import EmptyLibraryError
+from etl.effects.moderated_tests import ModeratedTests
+from etl.expression.counts import SparseCounts
+
+MIN_CONTROLS = 3
+"""Controls of a plate and block from which one can be held out."""
+HELD_OUT_SHARE = 0.25
+MAX_CONDITIONS = 60
+"""Null conditions that are tested at most; more tell nothing new."""
+BINS = 20
+SIGNIFICANCE = 0.05
+NORMAL_MEDIAN = float(special.ndtri(0.75) ** 2)
+"""Median of a squared standard normal, 0.4549."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """P-values of null conditions, summed up; shares are NaN where nothing could be tested."""
+
+    status: str
+    """``ok``, or why there is no test."""
+    n_control: int
+    n_held_out: int
+    n_conditions: int
+    n_tests: int
+    share_below_0_05: float
+    share_below_0_001: float
+    share_significant: float
+    """Share of tests with adjusted p-value below 0.05."""
+    inflation: float
+    """Median of squared normal scores over that of a uniform."""
+    histogram: IntArray
+    """Tests in 20 bins of p-value; empty where there is none."""
+
+
+def null_calibration(
+    values: np.ndarray | SparseCounts,
+    *,
+    plate: Labels,
+    block: Labels,
+    scale: Scale,
+    replicates_of_conditions: int = 1,
+    seed: int = 0,
+    n_threads: int = 1,
+) -> Calibration:
+    """Test held-out control samples against the others.
+
+    Args:
+        values: control samples x genes.
+        plate: one label per sample.
+        block: one label per sample, such as the time point.
+        scale: ``log2`` or ``counts``.
+        replicates_of_conditions: samples of a null condition.
+        seed: decides which samples are held out.
+        n_threads: threads of the fit.
+
+    Returns:
+        a calibration; where too few controls or no residual degree of freedom are left its status says so.
+    """
+    n_control = len(plate)
+    null = _null_conditions(np.asarray(plate), np.asarray(block), replicates_of_conditions, seed)
+    held_out = null >= 0
+    if not held_out.any():
+        return _impossible("too_few_controls", n_control)
+    try:
+        fit = fit_effects(
+            values,
+            condition=null,
+            plate=plate,
+            is_control=~held_out,
+            scale=scale,
+            block=block,
+            n_threads=n_threads,
+            dtype=np.float32,
+        )
+    except EmptyLibraryError:
+        return _impossible("no_tested_gene", n_control)
+    tests = ModeratedTests(fit.total_df)
+    p_values, n_significant = [], 0
+    for part in fit.blocks():
+        p, adjusted = tests.p_values(part.log2_fold_change, part.standard_error)
+        p_values.append(p[np.isfinite(p)])
+        n_significant += int(np.count_nonzero(adjusted < SIGNIFICANCE))
+    p = np.concatenate(p_values) if p_values else np.zeros(0)
+    if not p.size:
+        status = "too_few_controls" if fit.residual_df < 1 or fit.is_tested.any() else "no_tested_gene"
+        return _impossible(status, n_control)
+    median = float(np.median(p))
+    return Calibration(
+        status="ok",
+        n_control=n_control,
+        n_held_out=int(np.count_nonzero(held_out)),
+        n_conditions=len(fit.estimable),
+        n_tests=p.size,
+        share_below_0_05=float(np.mean(p < 0.05)),
+        share_below_0_001=float(np.mean(p < 0.001)),
+        share_significant=n_significant / p.size,
+        inflation=float(special.ndtri(median / 2) ** 2) / NORMAL_MEDIAN,
+        histogram=np.histogram(p, bins=BINS, range=(0.0, 1.0))[0],
+    )
+
+
+def _null_conditions(
+    plate: npt.NDArray[np.generic], block: npt.NDArray[np.generic], size: int, seed: int
+) -> IntArray:
+    """Return the null condition of each sample, -1 for those that stay controls."""
+    rng = np.random.default_rng(seed)
+    _, plate_code = np.unique(plate, return_inverse=True)
+    _, block_code = np.unique(block, return_inverse=True)
+    null = np.full(len(plate), -1, dtype=np.int64)
+    n_conditions = 0
+    for one_block in range(block_code.max(initial=-1) + 1):
+        held: list[tuple[float, int]] = []
+        in_block = block_code == one_block
+        for one_plate in np.unique(plate_code[in_block]):
+            members = np.flatnonzero(in_block & (plate_code == one_plate))
+            if len(members) < MIN_CONTROLS:
+                continue
+            n_held = max(1, int(HELD_OUT_SHARE * len(members)))
+            chosen = rng.permutation(members)[:n_held]
+            # First one sample of every plate, then the second of each: neighbours are on different plates.
+            held += [(turn + rng.random(), int(sample)) for turn, sample in enumerate(chosen)]
+        samples = [sample for _, sample in sorted(held)]
+        for start in range(0, len(samples) - size + 1, size):
+            if n_conditions == MAX_CONDITIONS:
+                return null
+            null[samples[start : start + size]] = n_conditions
+            n_conditions += 1
+    return null
+
+
+def _impossible(status: str, n_control: int) -> Calibration:
+    return Calibration(
+        status=status,
+        n_control=n_control,
+        n_held_out=0,
+        n_conditions=0,
+        n_tests=0,
+        share_below_0_05=np.nan,
+        share_below_0_001=np.nan,
+        share_significant=np.nan,
+        inflation=np.nan,
+        histogram=np.zeros(0, dtype=np.int64),
+    )
