@@ -1,42 +1,40 @@
-"""Building datasets from the command line: the assets of the Dagster UI, run in this process.
+"""Building datasets from the command line: the assets of the Dagster UI, run from here.
 
-A dataset that is fresh (same files, same code) is left alone unless asked otherwise.
+First the tables of each dataset, in this process; then the fit units, in this process or in several; then the
+tables over all datasets. What is fresh (same files, same code) is left alone unless asked otherwise.
 """
 
-import os
 import time
-from collections.abc import Callable, Sequence
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import dagster as dg
-from filelock import FileLock
 
 from assets.checks import CHECKS
 from assets.definition import asset_key
 from assets.definitions import ASSETS
-from assets.resources import Warehouse, account_in
-from etl.accounting import RowAccount
+from assets.fit import QUIET, Fitted, accounts_of, fit
+from assets.instance import instance_of
+from assets.partitions import register
+from assets.resources import COMMAND_TAG, Warehouse
+from assets.workers import default_workers, divide, fit_in_processes, usable_cpus
+from etl.accounting import RowAccount, total
 from etl.errors import ConcurrentWriteError, PerturbhouseError
-from etl.settings import Settings, is_remote
 from etl.sources import SOURCES
-from etl.warehouse.freshness import are_shared_tables_fresh, available, is_fresh, tables_of, tables_of_all
+from etl.warehouse.fit_units import FitUnit, fit_units
+from etl.warehouse.freshness import (
+    are_shared_tables_fresh,
+    available,
+    is_fresh,
+    stale_units,
+    tables_of,
+    tables_of_all,
+)
 
-STATE = ".dagster"
 SHARE_ATTEMPTS = 4
-INSTANCE_POLICY = """\
-telemetry:
-  enabled: false
-nux:
-  enabled: false
-concurrency:
-  runs:
-    max_concurrent_runs: 2
-  pools:
-    default_limit: 1
-    granularity: run
-"""
-"""Policy of an instance beside a warehouse; the project's own is ``dagster.yaml``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +42,25 @@ class Built:
     """What a build did.
 
     Args:
-        rebuilt: datasets whose tables were written.
-        fresh: datasets that were up to date.
-        accounts: rows in and out of each table of the rebuilt datasets, where a step keeps account.
-        failed: datasets that could not be built, with the error's text.
+        rebuilt: datasets whose own tables were written.
+        fresh: datasets whose own tables were up to date.
+        failed: datasets whose own tables could not be built, with the error's text; their fit units were
+            left alone.
+        fitted: fit units whose effects were written.
+        fresh_units: fit units whose effects were up to date.
+        failed_units: fit units that could not be fitted, with the error's text.
+        accounts: rows in and out of each table that was written, by dataset, where a step keeps account.
         warnings: checks across tables that did not pass.
     """
 
     rebuilt: tuple[str, ...]
     fresh: tuple[str, ...]
-    accounts: dict[str, dict[str, RowAccount]]
-    failed: dict[str, str]
-    warnings: list[str]
+    failed: Mapping[str, str]
+    fitted: tuple[FitUnit, ...]
+    fresh_units: tuple[FitUnit, ...]
+    failed_units: Mapping[FitUnit, str]
+    accounts: Mapping[str, Mapping[str, RowAccount]]
+    warnings: Sequence[str]
 
 
 def build(
@@ -63,17 +68,20 @@ def build(
     warehouse: Warehouse,
     *,
     force: bool = False,
+    workers: int | None = 1,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Built:
-    """Build datasets one after the other, then the tables that all of them share.
+    """Build datasets and their fit units, then the tables that all datasets share.
 
-    A dataset that fails does not stop the others; its last good tables stay as they are.
+    A dataset, or a fit unit, that fails does not stop the others; its last good tables stay as they are.
 
     Args:
         dataset_ids: datasets to build; empty for all that have a raw folder.
         warehouse: where from and where to.
-        force: rebuild fresh datasets too.
-        progress: called with a line of text before each step.
+        force: rebuild what is fresh, too.
+        workers: processes that fit units; 1 fits them in this process, None chooses. More than one needs a
+            main module that can be imported, as for every spawned process.
+        progress: called with a line of text at each step.
 
     Raises:
         PerturbhouseError: a dataset is unknown, or there is nothing to build.
@@ -81,9 +89,8 @@ def build(
     chosen = _chosen(dataset_ids, warehouse)
     rebuilt: list[str] = []
     fresh: list[str] = []
-    accounts: dict[str, dict[str, RowAccount]] = {}
     failed: dict[str, str] = {}
-    warnings: list[str] = []
+    accounts: dict[str, dict[str, RowAccount]] = defaultdict(dict)
     with instance_of(warehouse) as instance:
         for dataset_id in chosen:
             try:
@@ -93,15 +100,34 @@ def build(
                 progress(dataset_id)
                 keys = [asset_key(table) for table in tables_of(SOURCES[dataset_id])]
                 result = _materialize(instance, warehouse, keys, partition_key=dataset_id)
-                accounts[dataset_id] = _accounts(result)
+                accounts[dataset_id] |= accounts_of(result)
             except (PerturbhouseError, OSError) as error:
                 failed[dataset_id] = str(error)
             else:
                 rebuilt.append(dataset_id)
-        if rebuilt or not are_shared_tables_fresh(root=warehouse.root):
+
+        units = fit_units(root=warehouse.root, dataset_ids=[*rebuilt, *fresh])
+        wanted = units if force else stale_units(root=warehouse.root, dataset_ids=[*rebuilt, *fresh])
+        register(instance, units)
+        outcomes = _fit(instance, warehouse, wanted, workers, progress)
+        fitted = sorted(outcome.unit for outcome in outcomes if outcome.error is None)
+        for dataset_id, of_units in _by_dataset(outcomes).items():
+            accounts[dataset_id] |= of_units
+
+        warnings: list[str] = []
+        if rebuilt or fitted or not are_shared_tables_fresh(root=warehouse.root):
             progress("tables shared by all datasets")
             warnings = _failed_checks(_share(instance, warehouse))
-    return Built(tuple(rebuilt), tuple(fresh), accounts, failed, warnings)
+    return Built(
+        rebuilt=tuple(rebuilt),
+        fresh=tuple(fresh),
+        failed=failed,
+        fitted=tuple(fitted),
+        fresh_units=tuple(unit for unit in units if unit not in wanted),
+        failed_units={outcome.unit: outcome.error for outcome in outcomes if outcome.error is not None},
+        accounts=dict(accounts),
+        warnings=warnings,
+    )
 
 
 def _chosen(dataset_ids: Sequence[str], warehouse: Warehouse) -> list[str]:
@@ -115,6 +141,55 @@ def _chosen(dataset_ids: Sequence[str], warehouse: Warehouse) -> list[str]:
             f"<raw>/<dataset>/ (datasets: {', '.join(SOURCES)}), or try `perturbhouse demo`"
         )
     return chosen
+
+
+def _fit(
+    instance: dg.DagsterInstance,
+    warehouse: Warehouse,
+    units: Mapping[FitUnit, int],
+    workers: int | None,
+    progress: Callable[[str], None],
+) -> list[Fitted]:
+    """Fit units, in this process or in several, and say after each what became of it."""
+    n_workers = default_workers(sum(units.values())) if workers is None else workers
+    outcomes: list[Fitted] = []
+    with closing(_outcomes(instance, warehouse, units, n_workers)) as running:
+        for outcome in running:
+            result = f"{units[outcome.unit]:,} samples" if outcome.error is None else "failed"
+            progress(f"effects {len(outcomes) + 1}/{len(units)}  {outcome.unit}  ({result})")
+            outcomes.append(outcome)
+    return outcomes
+
+
+def _outcomes(
+    instance: dg.DagsterInstance, warehouse: Warehouse, units: Mapping[FitUnit, int], n_workers: int
+) -> Generator[Fitted]:
+    if n_workers == 1:
+        for unit in sorted(units, key=lambda unit: (-units[unit], unit)):
+            run_id = str(uuid.uuid4())
+            yield fit(unit, instance=instance, warehouse=warehouse, run_id=run_id, n_threads=usable_cpus())
+        return
+    alone, side_by_side = divide(units, n_workers)
+    for chosen, n_processes in ((alone, 1), (side_by_side, n_workers)):
+        yield from fit_in_processes(
+            chosen,
+            instance=instance,
+            warehouse=warehouse,
+            n_workers=n_processes,
+            n_threads=max(1, usable_cpus() // n_processes),
+        )
+
+
+def _by_dataset(outcomes: Iterable[Fitted]) -> dict[str, dict[str, RowAccount]]:
+    """Return the row accounts of fit units added up, by dataset and table."""
+    parts: dict[str, dict[str, list[RowAccount]]] = defaultdict(lambda: defaultdict(list))
+    for outcome in outcomes:
+        for table, account in outcome.accounts.items():
+            parts[outcome.unit.dataset_id][table].append(account)
+    return {
+        dataset_id: {table: total(accounts) for table, accounts in by_table.items()}
+        for dataset_id, by_table in parts.items()
+    }
 
 
 def _materialize(
@@ -131,8 +206,8 @@ def _materialize(
         partition_key=partition_key,
         resources={"warehouse": warehouse},
         instance=instance,
-        tags={"perturbhouse/command": "build"},
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        tags={COMMAND_TAG: "build"},
+        run_config=QUIET,
     )
 
 
@@ -154,49 +229,3 @@ def _failed_checks(result: dg.ExecuteInProcessResult) -> list[str]:
         for check in result.get_asset_check_evaluations()
         if not check.passed
     ]
-
-
-def _accounts(result: dg.ExecuteInProcessResult) -> dict[str, RowAccount]:
-    """Return the row accounts that the materializations of a run carry, by table."""
-    accounts = {}
-    for event in result.get_asset_materialization_events():
-        materialization = event.step_materialization_data.materialization
-        account = account_in(materialization.metadata)
-        if account is not None:
-            accounts["/".join(materialization.asset_key.path)] = account
-    return accounts
-
-
-def instance_of(warehouse: Warehouse) -> dg.DagsterInstance:
-    """Return the Dagster instance whose history the UI shows: the one in effect, else one beside the tables.
-
-    The UI finds the latter when it is started by ``perturbhouse ui`` or where ``dagster.yaml`` is.
-    """
-    if "DAGSTER_HOME" in os.environ:
-        return dg.DagsterInstance.get()
-    if is_remote(warehouse.root):
-        return dg.DagsterInstance.ephemeral()
-    home = Path(warehouse.root).resolve() / STATE
-    home.mkdir(parents=True, exist_ok=True)
-    # Two builds that make the history's databases at the same moment would disturb each other.
-    with FileLock(home / "creation.lock"):
-        instance = dg.DagsterInstance.local_temp(str(home), overrides={"telemetry": {"enabled": False}})
-        instance.get_runs_count()
-        instance.all_asset_keys()
-        instance.all_instigator_state()
-    return instance
-
-
-def ui_environment(settings: Settings) -> dict[str, str]:
-    """Return the environment in which ``dagster dev`` shows a warehouse and the history of its builds."""
-    environment = {
-        "PERTURBHOUSE_ROOT": settings.root,
-        "PERTURBHOUSE_RAW": str(settings.raw),
-        "PERTURBHOUSE_CACHE": str(settings.cache),
-    }
-    if "DAGSTER_HOME" in os.environ or is_remote(settings.root):
-        return environment
-    home = Path(settings.root).resolve() / STATE
-    home.mkdir(parents=True, exist_ok=True)
-    (home / "dagster.yaml").write_text(INSTANCE_POLICY)
-    return environment | {"DAGSTER_HOME": str(home)}

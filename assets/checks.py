@@ -4,10 +4,12 @@ The rules of a single table are not here: they are checked before its rows are c
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
+from assets.calibration_plot import bars, calibration_plot
 from assets.definition import asset_key
 from assets.resources import Warehouse, markdown_table
 from etl.warehouse.integrity import (
@@ -26,10 +28,20 @@ from schemas.core.gene import GENE
 from schemas.core.gene_name import GENE_NAME
 from schemas.core.sample import SAMPLE
 from schemas.mart.condition import CONDITION
+from schemas.mart.null_calibration import NULL_CALIBRATION
 from schemas.table import Table
 
 MAX_UNRESOLVED = 0.5
 """Share of unresolved names from which a dataset is worth a warning."""
+
+CALIBRATED = (0.02, 0.10)
+"""Share of null p-values below 0.05 that is near enough to 0.05."""
+
+ENOUGH_TESTS = 5_000
+"""Tests from which that share says something about the method: genes of one sample move together."""
+
+MAX_PANELS = 12
+MAX_LISTED = 30
 
 
 def ids_check(
@@ -100,10 +112,68 @@ def resolution_check(table: Table, what: str) -> dg.AssetChecksDefinition:
     return check
 
 
+def miscalibrated() -> pl.Expr:
+    """Say whether a fit unit has enough null tests, and too few or too many of them below 0.05."""
+    return (pl.col("n_tests") >= ENOUGH_TESTS) & ~pl.col("share_below_0_05").is_between(*CALIBRATED)
+
+
+@dg.asset_check(
+    asset=asset_key(NULL_CALIBRATION),
+    name="p_values_uniform",
+    description="p-values of vehicle samples held out and tested against the others are near uniform.",
+)
+def p_values_uniform(warehouse: Warehouse) -> dg.AssetCheckResult:
+    """Warn of fit units whose null p-values are off, and show the worst of all."""
+    rows = warehouse.read_all(NULL_CALIBRATION)
+    distance = (pl.col("share_below_0_05") - 0.05).abs()
+    tested = rows.filter(pl.col("n_tests") > 0).with_columns(
+        rank=pl.when(pl.col("n_tests") >= ENOUGH_TESTS).then(distance).otherwise(-1 / (1 + distance))
+    )
+    worst = tested.sort(
+        "rank", "dataset_id", "context_id", "vehicle_group", descending=[True, False, False, False]
+    )
+    off = rows.filter(miscalibrated())
+    listed = worst.head(MAX_LISTED).select(
+        "dataset_id",
+        "context_id",
+        "vehicle_group",
+        "n_tests",
+        pl.col("share_below_0_05", "share_below_0_001", "share_significant").round(4),
+        pl.col("inflation").round(2),
+        p_values=pl.col("histogram").map_elements(
+            lambda counts: bars(counts.to_list()), return_dtype=pl.String
+        ),
+    )
+    metadata: dict[str, Any] = {
+        "fit_units": rows.height,
+        "tested": tested.height,
+        "with_enough_tests": rows.filter(pl.col("n_tests") >= ENOUGH_TESTS).height,
+        "off": off.height,
+        "worst": dg.MetadataValue.md(markdown_table(listed)),
+    }
+    if worst.height:
+        metadata["plot"] = dg.MetadataValue.md(calibration_plot(worst.head(MAX_PANELS)))
+    named = ", ".join(
+        f"{dataset}/{context} {share:.3f}"
+        for dataset, context, share in off.head(5)
+        .select("dataset_id", "context_id", "share_below_0_05")
+        .rows()
+    )
+    return dg.AssetCheckResult(
+        passed=off.is_empty(),
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{off.height} fit unit(s) with null p-values off 0.05 below 0.05: {named}"
+        if off.height
+        else "",
+        metadata=metadata,
+    )
+
+
 CHECKS: Sequence[dg.AssetChecksDefinition] = (
     *(reference_check(reference) for reference in REFERENCES),
     *(unique_check(table) for table in (SAMPLE, CONDITION, COMPOUND, CONTEXT, GENE)),
     resolution_check(COMPOUND_NAME, "compounds"),
     resolution_check(CONTEXT_NAME, "contexts"),
     resolution_check(GENE_NAME, "genes"),
+    p_values_uniform,
 )

@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import polars as pl
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 from assets.resources import Warehouse
@@ -43,6 +45,16 @@ Raw = Annotated[
     ),
 ]
 
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        help="Processes that fit effects side by side; 1 fits them in this one. [default: one per CPU where "
+        "there is enough to do, two with less than 16 GB of memory]",
+    ),
+]
+
 
 @app.callback()
 def options(
@@ -54,7 +66,7 @@ def options(
 
 
 @app.command()
-def demo(root: Root = None) -> None:
+def demo(root: Root = None, workers: Workers = None) -> None:
     """Simulate five small studies in the publishers' own file formats and build a warehouse from them.
 
     No network is used. Compounds and cell lines are real, values are simulated; core/dataset says so.
@@ -65,7 +77,7 @@ def demo(root: Root = None) -> None:
     with console.status("Simulating five studies in the publishers' file formats …"):
         simulate_studies(settings.raw)
     console.print(f"Simulated files are in [bold]{settings.raw}[/bold].")
-    _build([], settings, force=False)
+    _build([], settings, force=False, workers=workers)
     tables(root)
     _show_how_to_scan(settings.root)
 
@@ -84,14 +96,15 @@ def build(
     force: Annotated[
         bool, typer.Option("--force", help="Rebuild datasets whose files and code have not changed.")
     ] = False,
+    workers: Workers = None,
 ) -> None:
     """Ingest datasets: harmonize, validate, compute effects and agreement, write the Delta tables.
 
-    Puts every dataset through the same assets that `perturbhouse ui` shows. A dataset that fails leaves its
-    last good tables in place and does not stop the others.
+    Puts every dataset through the same assets that `perturbhouse ui` shows. A dataset, or the effects of one
+    of its contexts, that fails leaves its last good tables in place and does not stop the others.
     """
     settings = _settings(root, raw, pubchem_mode="offline" if offline else None)
-    _build(datasets or [], settings, force=force)
+    _build(datasets or [], settings, force=force, workers=workers)
 
 
 @app.command()
@@ -176,7 +189,7 @@ def ui(
     port: Annotated[int, typer.Option("--port", help="Port on this machine.")] = 3000,
 ) -> None:
     """Open the Dagster UI on the asset graph: materialize partitions, see row counts, previews and checks."""
-    from assets.build import ui_environment
+    from assets.instance import ui_environment
 
     settings = _settings(root, raw)
     console.print(f"Dagster UI on http://127.0.0.1:{port} (Ctrl-C ends it)")
@@ -218,37 +231,47 @@ def _settings(root: str | None, raw: Path | None, *, pubchem_mode: str | None = 
     return settings_from(os.environ | {name: value for name, value in given.items() if value is not None})
 
 
-def _build(dataset_ids: list[str], settings: Settings, *, force: bool) -> None:
-    """Build, show progress and what was done; exit code 1 if a dataset failed."""
+def _build(dataset_ids: list[str], settings: Settings, *, force: bool, workers: int | None) -> None:
+    """Build, show progress and what was done; exit code 1 if a dataset or a fit unit failed."""
     from assets.build import build as build_datasets
 
     started = time.monotonic()
     with console.status("Looking at the files …") as status:
 
         def show(step: str) -> None:
-            console.print(f"  {time.monotonic() - started:5.1f} s  {step}")
-            status.update(f"Building {step} …")
+            console.print(f"  {time.monotonic() - started:5.1f} s  {step}", highlight=False)
+            status.update(f"Building: {step} …")
 
         warehouse = Warehouse.from_settings(settings)
-        built = build_datasets(dataset_ids, warehouse, force=force, progress=show)
+        built = build_datasets(dataset_ids, warehouse, force=force, workers=workers, progress=show)
+    touched = {unit.dataset_id for unit in (*built.fitted, *built.failed_units)}
     for dataset_id in built.fresh:
-        console.print(f"{dataset_id}: up to date (same files, same code; --force rebuilds)")
-    for dataset_id, error in built.failed.items():
+        if dataset_id not in touched:
+            console.print(f"{dataset_id}: up to date (same files, same code; --force rebuilds)")
+    failures = {**built.failed, **{str(unit): error for unit, error in built.failed_units.items()}}
+    for name, error in failures.items():
         Console(stderr=True).print(
-            f"[bold red]{dataset_id} failed:[/bold red] {error}", soft_wrap=True, highlight=False
+            f"[bold red]{escape(name)} failed:[/bold red] {escape(error)}", soft_wrap=True, highlight=False
         )
-    if built.rebuilt:
-        console.print(f"Built {', '.join(built.rebuilt)} in {time.monotonic() - started:.1f} s.")
+    if built.rebuilt or built.fitted:
+        rebuilt = ", ".join(built.rebuilt) or "no dataset anew"
+        console.print(f"Built {rebuilt} in {time.monotonic() - started:.1f} s.")
+        console.print(
+            f"Effects: {len(built.fitted):,} fit unit(s) built, {len(built.fresh_units):,} up to date, "
+            f"{len(built.failed_units):,} failed."
+        )
         console.print(_account_table(built.accounts))
     for check in built.warnings:
-        console.print(f"[yellow]Check did not pass:[/yellow] {check}")
-    if built.failed:
+        console.print(f"[yellow]Check did not pass:[/yellow] {escape(check)}")
+    if failures:
+        failed = [f"{len(built.failed)} dataset(s)"] if built.failed else []
+        failed += [f"{len(built.failed_units)} fit unit(s)"] if built.failed_units else []
         raise PerturbhouseError(
-            f"{len(built.failed)} dataset(s) failed; their last good tables, if any, are unchanged"
+            f"{' and '.join(failed)} failed; their last good tables, if any, are unchanged"
         )
 
 
-def _account_table(accounts: dict[str, dict[str, RowAccount]]) -> RichTable:
+def _account_table(accounts: Mapping[str, Mapping[str, RowAccount]]) -> RichTable:
     """Return what came in, what was kept, and why they differ, by dataset and table."""
     shown = RichTable(title="In and kept", title_justify="left")
     columns = (("dataset", "left"), ("table", "left"), ("in", "right"), ("kept", "right"), ("of", "left"))

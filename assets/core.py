@@ -3,6 +3,7 @@
 import dagster as dg
 
 from assets.definition import per_dataset, shared
+from assets.partitions import register, unregister_others
 from assets.resources import Warehouse, not_applicable, source_of
 from etl.accounting import merged
 from etl.expression.profiles import expression_rows, gene_axis, library_sizes
@@ -14,6 +15,7 @@ from etl.harmonize.samples import harmonize_samples
 from etl.harmonize.screens import harmonize_measurements
 from etl.sources.base import ScreenSource, TranscriptomicSource
 from etl.validation import check_reported
+from etl.warehouse.fit_units import fit_units, gone, remove
 from schemas.core.compound import COMPOUND
 from schemas.core.compound_name import COMPOUND_NAME
 from schemas.core.context import CONTEXT
@@ -76,7 +78,10 @@ def gene_name(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Mat
 
 @dg.asset(**per_dataset(SAMPLE, COMPOUND_NAME, CONTEXT_NAME))
 def sample(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
-    """Wells and pseudobulk profiles with canonical compound, context, dose and time."""
+    """Wells and pseudobulk profiles with canonical compound, context, dose and time.
+
+    Its contexts are the partitions of the effects; one that is gone leaves with its effects.
+    """
     source, dataset_id = source_of(context), context.partition_key
     if not isinstance(source, TranscriptomicSource):
         return not_applicable(SAMPLE, NO_SAMPLES)
@@ -90,7 +95,14 @@ def sample(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Materi
         context_names=warehouse.read(CONTEXT_NAME, dataset_id),
         libraries=library_sizes(source.expression(raw)) if is_counts else None,
     )
-    return warehouse.publish(context, SAMPLE, rows, account)
+    published = warehouse.publish(context, SAMPLE, rows, account)
+    units = fit_units(root=warehouse.root, dataset_ids=[dataset_id])
+    register(context.instance, units)
+    for unit in gone(root=warehouse.root, dataset_id=dataset_id):
+        context.log.info(f"{unit} is gone: its effects are removed")
+        remove(unit, root=warehouse.root, run_id=context.run.run_id)
+    unregister_others(context.instance, units, dataset_id=dataset_id)
+    return published
 
 
 @dg.asset(**per_dataset(EXPRESSION, SAMPLE, GENE_NAME))
@@ -101,7 +113,7 @@ def expression(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Ma
         return not_applicable(EXPRESSION, NO_SAMPLES)
     raw, scale = warehouse.raw_folder(dataset_id), source.spec.value_scale
     axis = gene_axis(source.genes(raw).collect(), warehouse.read(GENE_NAME, dataset_id), value_scale=scale)
-    with warehouse.publishing(context, EXPRESSION) as staged:
+    with warehouse.publishing(context, EXPRESSION) as publication:
         for rows in expression_rows(
             source.expression(raw),
             axis=axis,
@@ -109,8 +121,8 @@ def expression(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Ma
             dataset_id=dataset_id,
             value_scale=scale,
         ):
-            staged[EXPRESSION.name].add(rows)
-    return warehouse.describe(context, EXPRESSION, axis.account)
+            publication[EXPRESSION].add(rows)
+    return publication.describe(EXPRESSION, axis.account)
 
 
 @dg.asset(**per_dataset(VIABILITY, COMPOUND_NAME, CONTEXT_NAME))

@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.partitions import datasets
+from assets.partitions import datasets, fit_units
 from etl.provenance import code_version
 from schemas.table import Table
 
@@ -58,7 +58,14 @@ def shared(table: Table, *upstream: Table) -> dict[str, Any]:
     return facts(table, upstream) | {"pool": table.name.replace("/", "_")}
 
 
-def spec(table: Table, *upstream: Table, description: str) -> dg.AssetSpec:
-    """Return the specification of one table of an asset that makes several."""
-    arguments = per_dataset(table, *upstream)
-    return dg.AssetSpec(**arguments, description=description)
+def effect_spec(table: Table, *upstream: Table, description: str) -> dg.AssetSpec:
+    """Return the specification of one effect table: one partition per fit unit.
+
+    Dagster knows no mapping from a fit unit to its dataset, so that the lineage leads to all datasets.
+    """
+    arguments = facts(table, upstream) | {
+        "deps": [
+            dg.AssetDep(asset_key(other), partition_mapping=dg.AllPartitionMapping()) for other in upstream
+        ]
+    }
+    return dg.AssetSpec(**arguments, partitions_def=fit_units, description=description)

@@ -4,8 +4,10 @@ import dagster as dg
 
 from assets import core, mart, raw
 from assets.checks import CHECKS
+from assets.jobs import effects, refresh, share
 from assets.resources import Warehouse
-from assets.schedules import refresh, weekly_refresh
+from assets.schedules import weekly_refresh
+from assets.sensors import complete_refresh
 from etl.settings import settings_from
 
 ASSETS = [
@@ -17,7 +19,8 @@ ASSETS = [
 defs = dg.Definitions(
     assets=ASSETS,
     asset_checks=CHECKS,
-    jobs=[refresh],
+    jobs=[refresh, effects, share],
     schedules=[weekly_refresh],
+    sensors=[complete_refresh],
     resources={"warehouse": Warehouse.from_settings(settings_from())},
 )

@@ -1,20 +1,23 @@
 """Mart assets: computed and model-ready."""
 
 from collections.abc import Iterator
-from functools import partial
 
 import dagster as dg
+from pydantic import Field
 
-from assets.definition import per_dataset, shared, spec
-from assets.partitions import datasets
+from assets.definition import effect_spec, per_dataset, shared
+from assets.partitions import unit_of
 from assets.resources import Warehouse, not_applicable, source_of
-from etl.accounting import total
+from etl.accounting import RowAccount, total
 from etl.agreement.compare import compare, status_account
 from etl.agreement.matching import match_conditions
-from etl.effects.fit_unit import fit_units
+from etl.effects.fit_unit import fit_context
+from etl.errors import PerturbhouseError
 from etl.harmonize.screens import harmonize_curves
+from etl.sources import SOURCES
 from etl.sources.base import ScreenSource, TranscriptomicSource
 from etl.validation import check_reported
+from etl.warehouse.fit_units import EFFECT_TABLES
 from etl.warehouse.scan import expression_matrix
 from schemas.core.compound_name import COMPOUND_NAME
 from schemas.core.context_name import CONTEXT_NAME
@@ -27,49 +30,90 @@ from schemas.mart.condition_match import CONDITION_MATCH
 from schemas.mart.differential_expression import DIFFERENTIAL_EXPRESSION
 from schemas.mart.dose_response import DOSE_RESPONSE
 from schemas.mart.gene_variance import GENE_VARIANCE
+from schemas.mart.null_calibration import NULL_CALIBRATION
+from schemas.mart.replicate_effect import REPLICATE_EFFECT
 from schemas.reported import ReportedCurve
 
-NO_SAMPLES = "a drug-response screen: its curves are in mart/dose_response"
 NO_CURVES = "transcriptomic: its effects are in mart/differential_expression"
-EFFECT_TABLES = (DIFFERENTIAL_EXPRESSION, GENE_VARIANCE, CONDITION)
+
+
+class FitConfig(dg.Config):
+    """How a fit unit is computed; what comes out is the same."""
+
+    n_threads: int = Field(default=1, ge=1, description="Threads of the fit; 1 where runs go side by side.")
 
 
 @dg.multi_asset(
+    name="fit_effects",
     specs=[
-        spec(
+        effect_spec(
             DIFFERENTIAL_EXPRESSION,
+            SAMPLE,
             EXPRESSION,
             description="Effect of every estimable condition on every tested gene, adjusted for plates.",
         ),
-        spec(GENE_VARIANCE, EXPRESSION, description="The variance model behind the effects, gene by gene."),
-        spec(CONDITION, EXPRESSION, description="Every condition, and whether its effect can be estimated."),
+        effect_spec(
+            REPLICATE_EFFECT,
+            SAMPLE,
+            EXPRESSION,
+            description="Effect of every single treated sample against the vehicle samples of its plate.",
+        ),
+        effect_spec(
+            GENE_VARIANCE,
+            SAMPLE,
+            EXPRESSION,
+            description="The variance models behind the effects, gene by gene.",
+        ),
+        effect_spec(
+            NULL_CALIBRATION,
+            SAMPLE,
+            EXPRESSION,
+            description="Whether p-values are uniform where nothing was done: vehicle against vehicle.",
+        ),
+        effect_spec(
+            CONDITION,
+            SAMPLE,
+            EXPRESSION,
+            description="Every condition, and whether its effect can be estimated.",
+        ),
     ],
-    partitions_def=datasets,
 )
-def effects(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[dg.MaterializeResult]:
-    """Fit every unit of a dataset and publish the three effect tables together."""
-    source, dataset_id = source_of(context), context.partition_key
-    if not isinstance(source, TranscriptomicSource):
-        yield from (not_applicable(table, NO_SAMPLES) for table in EFFECT_TABLES)
-        return
+def fit_effects(
+    context: dg.AssetExecutionContext, config: FitConfig, warehouse: Warehouse
+) -> Iterator[dg.MaterializeResult]:
+    """Fit one context of a dataset and publish the five effect tables together."""
+    unit = unit_of(context.partition_key)
+    source = SOURCES[unit.dataset_id]
+    assert isinstance(source, TranscriptomicSource), "only transcriptomic datasets have samples"
     scale = source.spec.value_scale
     assert scale != "viability", "a transcriptomic source declares counts or log2"
-    units = fit_units(
-        warehouse.read(SAMPLE, dataset_id),
-        partial(expression_matrix, dataset_id, value_scale=scale, root=warehouse.root),
+    samples = warehouse.read(SAMPLE, unit.dataset_id, unit.context_id)
+    if samples.is_empty():
+        raise PerturbhouseError(f"{unit}: core/sample holds no sample of it; refresh {unit.dataset_id} first")
+    fitted = fit_context(
+        samples,
+        *expression_matrix(unit.dataset_id, unit.context_id, value_scale=scale, root=warehouse.root),
         value_scale=scale,
+        n_threads=config.n_threads,
     )
-    accounts = []
-    with warehouse.publishing(context, *EFFECT_TABLES) as staged:
-        for unit in units:
-            accounts.append(unit.account)
-            staged[CONDITION.name].add(unit.conditions)
-            staged[GENE_VARIANCE.name].add(unit.gene_variance)
-            for rows in unit.effect_rows():
-                staged[DIFFERENTIAL_EXPRESSION.name].add(rows)
-    yield warehouse.describe(context, DIFFERENTIAL_EXPRESSION)
-    yield warehouse.describe(context, GENE_VARIANCE)
-    yield warehouse.describe(context, CONDITION, total(accounts))
+    accounts: list[RowAccount] = []
+    replicate_accounts: list[RowAccount] = []
+    with warehouse.publishing(context, *EFFECT_TABLES) as publication:
+        for group in fitted:
+            for rows in group.effect_rows():
+                publication[DIFFERENTIAL_EXPRESSION].add(rows)
+            for rows in group.replicate_rows():
+                publication[REPLICATE_EFFECT].add(rows)
+            publication[CONDITION].add(group.condition_rows())
+            publication[GENE_VARIANCE].add(group.gene_variance_rows())
+            publication[NULL_CALIBRATION].add(group.calibration_rows())
+            accounts.append(group.account)
+            replicate_accounts.append(group.replicate_account)
+    yield publication.describe(DIFFERENTIAL_EXPRESSION)
+    yield publication.describe(REPLICATE_EFFECT, total(replicate_accounts))
+    yield publication.describe(GENE_VARIANCE)
+    yield publication.describe(NULL_CALIBRATION)
+    yield publication.describe(CONDITION, total(accounts))
 
 
 @dg.asset(**per_dataset(DOSE_RESPONSE, VIABILITY))

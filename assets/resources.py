@@ -5,24 +5,30 @@ What a publication shows in the Dagster UI is decided here, once for all assets.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import dagster as dg
 import polars as pl
 
+from assets.partitions import unit_of
 from etl.accounting import RowAccount
 from etl.harmonize.pubchem import PubChem
-from etl.provenance import REFERENCE, provenance_of
+from etl.provenance import REFERENCE, Provenance, provenance_of
 from etl.settings import PubChemMode, Settings
 from etl.sources import SOURCES
 from etl.sources.base import Source
 from etl.warehouse import delta
+from etl.warehouse.fit_units import EFFECT_TABLES
+from etl.warehouse.freshness import provenance_of_all
 from etl.warehouse.scan import exists, scan
 from schemas.core.source_file import SOURCE_FILE
 from schemas.table import Table
 
 PREVIEW_ROWS = 5
+COMMAND_TAG = "perturbhouse/command"
+"""Tag of the runs that a command of this project executes; they complete themselves."""
 
 
 class Warehouse(dg.ConfigurableResource):
@@ -44,6 +50,10 @@ class Warehouse(dg.ConfigurableResource):
             pubchem_mode=settings.pubchem_mode,
             pubchem_url=settings.pubchem_url or "",
         )
+
+    def settings(self) -> dict[str, str]:
+        """Return the arguments that make the same resource in another process."""
+        return {name: getattr(self, name) for name in ("root", "raw", "cache", "pubchem_mode", "pubchem_url")}
 
     @property
     def raw_path(self) -> Path:
@@ -68,9 +78,11 @@ class Warehouse(dg.ConfigurableResource):
             base_url=self.pubchem_url or None,
         )
 
-    def read(self, table: Table, dataset_id: str) -> pl.DataFrame:
-        """Return the rows of one dataset in a table, in the order of its primary key."""
-        rows = scan(table, root=self.root).filter(pl.col("dataset_id") == dataset_id)
+    def read(self, table: Table, dataset_id: str, context_id: str | None = None) -> pl.DataFrame:
+        """Return the rows of a dataset, or of one of its contexts, in the order of the primary key."""
+        rows = scan(table, root=self.root).filter(dataset_id=dataset_id)
+        if context_id is not None:
+            rows = rows.filter(context_id=context_id)
         return rows.collect().sort(table.primary_key)
 
     def scan_all(self, table: Table) -> pl.LazyFrame:
@@ -91,46 +103,75 @@ class Warehouse(dg.ConfigurableResource):
         account: RowAccount | None = None,
     ) -> dg.MaterializeResult:
         """Replace the run's partition of a table (or all of it) by rows, and describe the publication."""
-        sources = rows if table is SOURCE_FILE else self.sources(context, table)
-        provenance = provenance_of(sources, run_id=context.run.run_id)
-        delta.replace(self.root, table, rows, partition_of(context, table), provenance=provenance)
-        return self.describe(context, table, account)
+        with self.publishing(context, table, sources=rows if table is SOURCE_FILE else None) as publication:
+            publication[table].add(rows)
+        return publication.describe(table, account)
 
     @contextmanager
     def publishing(
-        self, context: dg.AssetExecutionContext, *tables: Table
-    ) -> Iterator[dict[str, delta.Replacement]]:
-        """Stage rows of tables of one dataset in chunks; commit them in this order if the block ends well."""
-        provenance = provenance_of(self.sources(context, tables[0]), run_id=context.run.run_id)
-        targets = {table: partition_of(context, table) for table in tables}
-        with delta.replacing(self.root, targets, provenance=provenance) as staged:
-            yield staged
+        self, context: dg.AssetExecutionContext, *tables: Table, sources: pl.DataFrame | None = None
+    ) -> Iterator["Publication"]:
+        """Stage rows of tables in chunks; commit them in this order if the block ends well.
 
-    def describe(
-        self, context: dg.AssetExecutionContext, table: Table, account: RowAccount | None = None
-    ) -> dg.MaterializeResult:
-        """Return what the UI shows of a publication: row counts, account, preview, sources and version."""
-        rows = scan(table, root=self.root).filter(**partition_of(context, table))
-        sources = self.sources(context, table)
+        Args:
+            context: of the run, whose partition of each table is replaced.
+            tables: tables of the same partition.
+            sources: the files they rest on, where ``core/source_file`` does not hold them yet.
+        """
+        where = partition_of(context, tables[0])
+        if sources is None:
+            written = self.scan_all(SOURCE_FILE)
+            rows = written.filter(dataset_id=where["dataset_id"]) if where else written
+            sources = rows.collect().sort(SOURCE_FILE.primary_key)
+        if where:
+            provenance = provenance_of(sources, run_id=context.run.run_id)
+        else:
+            provenance = provenance_of_all(root=self.root, run_id=context.run.run_id)
+        targets = dict.fromkeys(tables, where)
+        with delta.replacing(self.root, targets, provenance=provenance) as staged:
+            yield Publication(self.root, where, staged, sources, provenance)
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Tables on their way into the warehouse, and what the UI shows of them once they are there.
+
+    Args:
+        root: warehouse root.
+        where: the partition that is replaced; empty for whole tables.
+        staged: rows of each table, by its name.
+        sources: rows of ``core/source_file`` that the tables rest on.
+        provenance: what every commit carries.
+    """
+
+    root: str
+    where: Mapping[str, str]
+    staged: Mapping[str, delta.Replacement]
+    sources: pl.DataFrame
+    provenance: Provenance
+
+    def __getitem__(self, table: Table) -> delta.Replacement:
+        return self.staged[table.name]
+
+    def describe(self, table: Table, account: RowAccount | None = None) -> dg.MaterializeResult:
+        """Return what the UI shows: row counts, account, preview, sources and version."""
+        rows = scan(table, root=self.root).filter(**self.where)
         metadata: dict[str, Any] = {
-            "dagster/row_count": rows.select(pl.len()).collect().item(),
+            "dagster/row_count": self[table].n_rows,
             "dagster/uri": delta.table_uri(self.root, table),
             "delta_version": delta.version(self.root, table),
             "preview": dg.MetadataValue.md(markdown_table(rows.head(PREVIEW_ROWS).collect())),
-            "source_files": dg.MetadataValue.md(markdown_table(sources.select("path", "n_bytes", "sha256"))),
+            "source_files": dg.MetadataValue.md(
+                markdown_table(self.sources.select("path", "n_bytes", "sha256"))
+            ),
         }
         if account is not None:
             metadata |= account_metadata(account)
         return dg.MaterializeResult(
             asset_key=table.name.split("/"),
             metadata=metadata,
-            data_version=dg.DataVersion(provenance_of(sources, run_id=context.run.run_id).fingerprint),
+            data_version=dg.DataVersion(self.provenance.fingerprint),
         )
-
-    def sources(self, context: dg.AssetExecutionContext, table: Table) -> pl.DataFrame:
-        """Return the files a table rests on: those of the run's dataset, or of all for a table over all."""
-        where = partition_of(context, table)
-        return self.read(SOURCE_FILE, where["dataset_id"]) if where else self.read_all(SOURCE_FILE)
 
 
 UNIT, ROWS_IN, ROWS_OUT, DROPPED, NOTED = "counted", "rows_in", "rows_out", "dropped: ", "noted: "
@@ -171,6 +212,8 @@ def source_of(context: dg.AssetExecutionContext) -> Source:
 
 def partition_of(context: dg.AssetExecutionContext, table: Table) -> dict[str, str]:
     """Return the partition of a table that a run replaces; empty where the table is one whole."""
+    if table in EFFECT_TABLES:
+        return unit_of(context.partition_key).where
     return {"dataset_id": context.partition_key} if "dataset_id" in table.partition_by else {}
 
 

@@ -1,21 +1,16 @@
-"""The refresh: a job that rebuilds one dataset and everything that depends on it, and its weekly schedule.
+"""The weekly schedule of the refresh.
 
-The schedule is off until someone turns it on. It asks for a run only for datasets that are stale: source
-hash or code version changed.
+It is off until someone turns it on, and asks for a run only for datasets that are stale: source hash or code
+version changed, or effects are missing.
 """
 
 from collections.abc import Iterator
 
 import dagster as dg
 
+from assets.jobs import refresh
 from assets.resources import Warehouse
 from etl.warehouse.freshness import stale
-
-refresh = dg.define_asset_job(
-    "refresh",
-    selection=dg.AssetSelection.all(),
-    description="Rebuild one dataset, then the tables that all datasets share.",
-)
 
 
 @dg.schedule(job=refresh, cron_schedule="0 3 * * 1", default_status=dg.DefaultScheduleStatus.STOPPED)

@@ -5,10 +5,12 @@ their plates, and what their p-values say. Does not belong here: tests of treate
 
 Held-out samples are drawn with a fixed seed: from every plate and block with at least ``MIN_CONTROLS``
 controls a quarter of them, at least one. Null conditions are made of as many samples as real conditions
-usually have, on different plates where there are several. If the model is right their p-values are uniform;
-spatial effects, outlier wells or correlated wells show as an excess of small ones.
+usually have (or as were held out, if fewer), on different plates where there are several. If the model is
+right their p-values are uniform; spatial effects, outlier wells or correlated wells show as an excess of
+small ones.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +61,7 @@ def null_calibration(
     plate: Labels,
     block: Labels,
     scale: Scale,
+    terms: Mapping[str, Labels] | None = None,
     replicates_of_conditions: int = 1,
     seed: int = 0,
     n_threads: int = 1,
@@ -70,6 +73,7 @@ def null_calibration(
         plate: one label per sample.
         block: one label per sample, such as the time point.
         scale: ``log2`` or ``counts``.
+        terms: further terms of the model, as in the fit that is calibrated.
         replicates_of_conditions: samples of a null condition.
         seed: decides which samples are held out.
         n_threads: threads of the fit.
@@ -90,6 +94,7 @@ def null_calibration(
             is_control=~held_out,
             scale=scale,
             block=block,
+            terms=terms,
             n_threads=n_threads,
             dtype=np.float32,
         )
@@ -103,7 +108,7 @@ def null_calibration(
         n_significant += int(np.count_nonzero(adjusted < SIGNIFICANCE))
     p = np.concatenate(p_values) if p_values else np.zeros(0)
     if not p.size:
-        status = "too_few_controls" if fit.residual_df < 1 or fit.is_tested.any() else "no_tested_gene"
+        status = "too_few_controls" if fit.residual_df < 1 else "no_tested_gene"
         return _impossible(status, n_control)
     median = float(np.median(p))
     return Calibration(
@@ -141,10 +146,11 @@ def _null_conditions(
             # First one sample of every plate, then the second of each: neighbours are on different plates.
             held += [(turn + rng.random(), int(sample)) for turn, sample in enumerate(chosen)]
         samples = [sample for _, sample in sorted(held)]
-        for start in range(0, len(samples) - size + 1, size):
+        own_size = min(size, max(1, len(samples)))
+        for start in range(0, len(samples) - own_size + 1, own_size):
             if n_conditions == MAX_CONDITIONS:
                 return null
-            null[samples[start : start + size]] = n_conditions
+            null[samples[start : start + own_size]] = n_conditions
             n_conditions += 1
     return null
 

@@ -175,6 +175,8 @@ def build_design(
     """
     if replicates not in ("grouped", "separate"):
         raise ValueError(f"replicates are 'grouped' or 'separate', not {replicates!r}")
+    if "plate" in (terms or {}):
+        raise ValueError("a further term cannot be called 'plate': that is the first term already")
     control_mask = _checked_mask(is_control)
     n_samples = len(control_mask)
     conditions = _label_array(condition, "condition", n_samples, needed=~control_mask)
@@ -312,6 +314,8 @@ def _columns(terms: list[np.ndarray]) -> tuple[IntArray, IntArray, list[np.ndarr
 def _label_array(labels: Labels, name: str, n_samples: int, needed: npt.NDArray[np.bool_]) -> np.ndarray:
     """Return labels as a sortable array; where a label is not needed, None becomes an empty text."""
     array = np.asarray(labels)
+    if array.dtype.kind in "US" and not isinstance(labels, np.ndarray):
+        array = np.asarray(labels, dtype=object)  # NumPy has made texts of numbers and of missing labels
     if array.shape != (n_samples,):
         raise BadInputError(
             f"{name} has shape {array.shape}, but there are {n_samples} samples: one label each", column=name
@@ -327,7 +331,11 @@ def _label_array(labels: Labels, name: str, n_samples: int, needed: npt.NDArray[
         raise BadInputError(f"{len(at)} samples have no {name}, first: sample {at[0]}", column=name)
     if array.dtype != object:
         return array
-    kinds = {type(label) for label, gap in zip(array, missing, strict=True) if not gap}
+    kinds = {
+        str if isinstance(label, str) else type(label)
+        for label, gap in zip(array, missing, strict=True)
+        if not gap
+    }
     if len(kinds) > 1:
         raise BadInputError(
             f"{name} mixes labels of the types {sorted(kind.__name__ for kind in kinds)}; use one type",

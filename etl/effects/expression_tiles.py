@@ -93,7 +93,7 @@ class CountTiles:
         return tile
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _fill(indptr, sample, count, position, prior, shift, zero, table, tile):  # type: ignore[no-untyped-def]
     """Write log counts of the genes between ``indptr`` into a tile."""
     for gene in range(tile.shape[0]):

@@ -19,7 +19,7 @@ from typing import Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from etl.effects.blocks import FloatArray, IntArray, Matrix
+from etl.effects.blocks import FloatArray, IntArray, Matrix, slices
 from etl.effects.design import (
     ContrastStatus,
     ControlScope,
@@ -44,6 +44,8 @@ from etl.expression.counts import SparseCounts
 Scale = Literal["log2", "counts"]
 CountsMethod = Literal["voom", "trend"]
 FloatType: TypeAlias = type[np.float32] | type[np.float64]
+ENTRIES_AT_ONCE = 150_000_000
+"""Counts that are held by gene at a time, beside all of them by sample: 0.6 GB."""
 BLOCK_CELLS = 4_000_000
 """Conditions x genes of one block of effects."""
 LOG_PRIOR = 2.0
@@ -250,8 +252,18 @@ class FitPlan:
         return min_group_size(self.equations.leverages())
 
 
-def plan_fit(design: Design, min_replicates: int, standard_error: StandardError, n_threads: int) -> FitPlan:
-    """Return the reduced system, the status of every condition and the comparisons that are needed."""
+def plan_fit(
+    design: Design,
+    min_replicates: int,
+    standard_error: StandardError,
+    n_threads: int,
+    *,
+    borrows_variance: bool = False,
+) -> FitPlan:
+    """Return the reduced system, the status of every condition and the comparisons that are needed.
+
+    Without residual degrees of freedom nothing is estimable, unless variances are borrowed from other fits.
+    """
     separate = design.sample_of_treated is not None
     has_control = design.control >= 0
     if separate:
@@ -271,7 +283,8 @@ def plan_fit(design: Design, min_replicates: int, standard_error: StandardError,
     elif known.size:
         comparable[known] = equations.are_comparable(known, control[known])
     enough = design.condition_size[: design.n_treated] >= min_replicates
-    choices = [~has_control, ~comparable, ~enough, np.full(design.n_treated, equations.residual_df < 1)]
+    is_hopeless = equations.residual_df < 1 and not borrows_variance
+    choices = [~has_control, ~comparable, ~enough, np.full(design.n_treated, is_hopeless)]
     reasons = [
         ContrastStatus.NO_CONTROL,
         ContrastStatus.CONFOUNDED_WITH_PLATE,
@@ -314,28 +327,29 @@ class _Fit:
 
 @dataclass(frozen=True, slots=True)
 class _GroupedRows:
-    """Effects that a fit holds, gene-major, turned into rows of conditions."""
+    """Effects that a fit holds, gene-major and part by part of the genes, turned into rows of conditions."""
 
-    fitted: Fitted
-    correlation: FloatArray | None
+    parts: list[Fitted]
+    has_equal_weights: bool
+    correlation: FloatArray | None = None
 
     def rows(self, part: slice) -> tuple[np.ndarray, np.ndarray]:
-        effect = np.ascontiguousarray(self.fitted.difference[:, part].T)
-        if len(self.fitted.variance) == 1 and effect.shape[1] != 1:
-            return effect, self.fitted.variance[:, part].T.astype(effect.dtype, order="C")
-        variance = np.array(self.fitted.variance[:, part].T, dtype=effect.dtype, order="C")
+        effect = np.concatenate([fitted.difference[:, part].T for fitted in self.parts], axis=1)
+        if self.has_equal_weights:
+            return effect, self.parts[0].variance[:, part].T.astype(effect.dtype)
+        variance = np.concatenate([fitted.variance[:, part].T for fitted in self.parts], axis=1)
         if self.correlation is None:
             return effect, variance
-        control = np.ascontiguousarray(self.fitted.control_variance[:, part].T)
+        control = np.concatenate([fitted.control_variance[:, part].T for fitted in self.parts], axis=1)
         return effect, combined_variance(variance, control, self.correlation[part, None]).astype(effect.dtype)
 
 
 def _fit_log2(values: np.ndarray, plan: FitPlan, dtype: FloatType) -> _Fit:
     """Return the unweighted fit of all genes."""
     fitted = plan.model.fit(DenseTiles(values, plan.order), dtype=np.float64 if plan.is_separate else dtype)
-    sigma = np.sqrt(fitted.residual_sum_of_squares / plan.equations.residual_df)
+    sigma = _sigma([fitted], plan)
     if not plan.is_separate:
-        return _Fit(_GroupedRows(fitted, None), fitted.mean, sigma)
+        return _Fit(_GroupedRows([fitted], has_equal_weights=True), fitted.mean, sigma)
     level = np.ascontiguousarray(fitted.difference.T)
     rows = DenseReplicates(
         values, plan.treated_samples, plan.pair, level, 1.0 + fitted.variance[0], np.dtype(dtype)
@@ -352,36 +366,74 @@ def _fit_voom(
 ) -> _Fit:
     """Return the fit of log counts per million with the precision weights of voom."""
     of_fit = counts.select(plan.samples) if plan.is_separate else counts
-    tiles = CountTiles(
-        of_fit.by_gene(is_tested, n_threads=plan.n_threads), plan.equations.order, library[plan.samples]
+    library_of_fit, shift = library[plan.samples], library_shift(library)
+    genes = list(_gene_parts(of_fit, is_tested))
+    held: dict[int, CountTiles] = {}
+
+    def tiles_of(part: int) -> CountTiles:
+        """Return the log counts of some genes; kept for the second pass where all genes are one part."""
+        if part not in held:
+            by_gene = of_fit.by_gene(genes[part], n_threads=plan.n_threads)
+            held.clear()
+            held[part] = CountTiles(by_gene, plan.equations.order, library_of_fit)
+        return held[part]
+
+    unweighted = LinearModel(plan.equations, n_threads=plan.n_threads)
+    first = [unweighted.fit(tiles_of(part)) for part in range(len(genes))]
+    sigma = _sigma(first, plan)
+    mean = (
+        mean_log_counts(counts, library, is_tested, plan.n_threads)
+        if plan.is_separate
+        else np.concatenate([fitted.mean for fitted in first])
     )
-    shift = library_shift(library)
-    first = LinearModel(plan.equations, n_threads=plan.n_threads).fit(tiles)
-    sigma = np.sqrt(first.residual_sum_of_squares / plan.equations.residual_df)
-    mean = mean_log_counts(counts, library, is_tested, plan.n_threads) if plan.is_separate else first.mean
     curve = precision_curve(fit_mean_variance_trend(mean, sigma, shift))
-    fitted = plan.model.fit_with_precision(
-        tiles, shift[plan.order], curve, dtype=np.float64 if plan.is_separate else dtype
-    )
-    sigma = np.sqrt(fitted.residual_sum_of_squares / plan.equations.residual_df)
-    is_limma = plan.model.is_limma
+    float_type: FloatType = np.float64 if plan.is_separate else dtype
+    # The last part is still there.
+    parts = [
+        plan.model.fit_with_precision(tiles_of(part), shift[plan.order], curve, dtype=float_type)
+        for part in reversed(range(len(genes)))
+    ][::-1]
+    sigma = _sigma(parts, plan)
+    correlation = plan.model.correlation if plan.model.is_limma else None
     if not plan.is_separate:
-        return _Fit(_GroupedRows(fitted, plan.model.correlation if is_limma else None), mean, sigma)
-    rows = CountReplicates(
+        rows = _GroupedRows(parts, has_equal_weights=False, correlation=correlation)
+        return _Fit(rows, mean, sigma)
+
+    def by_level(name: str) -> FloatArray:
+        """Return an array of the fit as levels x genes."""
+        return np.ascontiguousarray(np.concatenate([getattr(fitted, name) for fitted in parts]).T)
+
+    replicate_rows = CountReplicates(
         counts,
         library,
         is_tested,
         samples=plan.treated_samples,
         pair=plan.pair,
-        level=np.ascontiguousarray(fitted.difference.T),
-        level_variance=np.ascontiguousarray(fitted.variance.T),
-        control_variance=np.ascontiguousarray(fitted.control_variance.T),
-        correlation=plan.model.correlation if is_limma else np.zeros(0),
+        level=by_level("difference"),
+        level_variance=by_level("variance"),
+        control_variance=by_level("control_variance"),
+        correlation=np.zeros(0) if correlation is None else correlation,
         curve=curve,
         dtype=np.dtype(dtype),
         n_threads=plan.n_threads,
     )
-    return _Fit(rows, mean, sigma)
+    return _Fit(replicate_rows, mean, sigma)
+
+
+def _gene_parts(counts: SparseCounts, is_tested: npt.NDArray[np.bool_]) -> Iterator[npt.NDArray[np.bool_]]:
+    """Yield masks of tested genes, so many that their counts fit into memory a second time."""
+    tested = np.flatnonzero(is_tested)
+    share = max(1, -(-len(counts.gene) // ENTRIES_AT_ONCE))
+    for part in slices(len(tested), -(-len(tested) // share)):
+        mask = np.zeros(len(is_tested), dtype=bool)
+        mask[tested[part]] = True
+        yield mask
+
+
+def _sigma(parts: list[Fitted], plan: FitPlan) -> FloatArray:
+    """Return the residual standard deviation of every gene."""
+    residual = np.concatenate([fitted.residual_sum_of_squares for fitted in parts])
+    return np.sqrt(residual / plan.equations.residual_df)
 
 
 def _fit_log_counts(
@@ -397,13 +449,12 @@ def _fit_log_counts(
     everyone = np.arange(plan.design.n_samples)
     if not plan.is_separate:
         fitted = plan.model.fit(CountTiles(by_gene, plan.order, library, prior), dtype=dtype)
-        sigma = np.sqrt(fitted.residual_sum_of_squares / plan.equations.residual_df)
-        return _Fit(_GroupedRows(fitted, None), fitted.mean, sigma)
+        rows = _GroupedRows([fitted], has_equal_weights=True)
+        return _Fit(rows, fitted.mean, _sigma([fitted], plan))
     # Every sample's values are needed one by one: they are few enough where this path is chosen.
     tiles: Tiles = CountTiles(by_gene, everyone, library, prior)
     values = np.empty((plan.design.n_samples, tiles.n_genes), dtype=np.float64)
-    for start in range(0, tiles.n_genes, 64):
-        genes = slice(start, min(start + 64, tiles.n_genes))
+    for genes in slices(tiles.n_genes, 64):
         values[:, genes] = tiles.tile(genes).T
     return _fit_log2(values, plan, dtype)
 

@@ -355,6 +355,7 @@ class FittedUnit:
             plate=vehicle["plate"].to_numpy(),
             block=vehicle["time_h"].to_numpy(),
             scale=self._scale,
+            terms={name: labels[controls] for name, labels in self._terms().items()},
             replicates_of_conditions=max(1, int(np.median(treated.to_numpy()))) if treated.len() else 1,
             n_threads=self._n_threads,
         )

@@ -242,7 +242,7 @@ def _reference_sites(equations: NormalEquations) -> IntArray:
     return reference
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _base_vectors(cell_weight, inverse, layout, wanted, vector, product, square):  # type: ignore[no-untyped-def]
     """Write g (bases x kept columns), V g and g' V g of every base."""
     for b in range(len(wanted.base_control)):
@@ -269,7 +269,7 @@ def _base_vectors(cell_weight, inverse, layout, wanted, vector, product, square)
             square[b] += vector[b, column] * product[b, column]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _own_terms(condition, cell_weight, inverse, layout, product):  # type: ignore[no-untyped-def]
     """Return 1 / W_c, m' V m and m' (V g) of a condition."""
     low, high = layout.condition_start[condition], layout.condition_start[condition + 1]
@@ -300,7 +300,7 @@ def _own_terms(condition, cell_weight, inverse, layout, product):  # type: ignor
     return inverse_total, quadratic * inverse_total * inverse_total, toward * inverse_total
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _variances(cell_weight, inverse, layout, wanted, treated, control, covariance):  # type: ignore[no-untyped-def]
     """Write variance parts of all comparisons: exact ones whole into ``treated``, else s_t^2 and s_k^2."""
     if len(layout.cell_column) and _are_simple(wanted, layout):
@@ -366,7 +366,7 @@ def _variances(cell_weight, inverse, layout, wanted, treated, control, covarianc
             covariance[i] = 0.0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _are_simple(wanted, layout):  # type: ignore[no-untyped-def]
     """Say whether all variances are measured from zero: exact ones against pinned controls."""
     for b in range(len(wanted.base_control)):
@@ -375,7 +375,7 @@ def _are_simple(wanted, layout):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _plate_variances(cell_weight, inverse, layout, wanted, variance):  # type: ignore[no-untyped-def]
     """Write 1 / W_t + m_t' V m_t of every comparison where the plate is the only term."""
     column, row = layout.cell_column, layout.column_row
@@ -398,7 +398,7 @@ def _plate_variances(cell_weight, inverse, layout, wanted, variance):  # type: i
         variance[i] = own + quadratic * own * own
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _differences(condition, level, layout, wanted, shift, difference):  # type: ignore[no-untyped-def]
     """Write what the coefficients say of every comparison; levels get the shift back that centring took."""
     for i in range(len(wanted.control)):
@@ -408,19 +408,20 @@ def _differences(condition, level, layout, wanted, shift, difference):  # type: 
             difference[i] = shift + condition[wanted.control[i]] + site_level(wanted.site[i], level, layout)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _centre(y):  # type: ignore[no-untyped-def]
-    """Subtract the mean from values in place and return it."""
-    total = 0.0
+    """Subtract the mean from values in place and return it; equal values become exactly zero."""
+    first, total = y[0], 0.0
     for i in range(len(y)):
+        y[i] -= first
         total += y[i]
     mean = total / len(y)
     for i in range(len(y)):
         y[i] -= mean
-    return mean
+    return first + mean
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _fit_tile(tile, inverse, layout, wanted, difference, mean, residual):  # type: ignore[no-untyped-def]
     """Fit the genes of a tile (genes x N) without weights."""
     condition, level = np.empty(len(layout.is_pinned)), np.empty(len(layout.column_block))
@@ -432,7 +433,7 @@ def _fit_tile(tile, inverse, layout, wanted, difference, mean, residual):  # typ
         _differences(condition, level, layout, wanted, mean[gene], difference[gene])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _fit_tile_with_precision(  # type: ignore[no-untyped-def]
     tile,
     library_shift,

@@ -47,8 +47,9 @@ def fit_with_missing_values(
     """Fit log2 values in which NaN means missing; arguments are those of ``estimate_effects``.
 
     A condition that a gene has no samples of, or cannot compare, has NaN for that gene. Residual degrees of
-    freedom are the gene's own. The limma form of the standard error takes the correlation of coefficients
-    from the design without gaps, as ``contrasts.fit`` does.
+    freedom are the gene's own; a gene without any has the variance that the others suggest. The limma form
+    of the standard error takes the correlation of coefficients from the design without gaps, as
+    ``contrasts.fit`` does.
     """
     design = build_design(condition, plate, is_control, block=block, terms=terms)
     n_genes = checked_shape(values, design.n_samples)
@@ -64,7 +65,7 @@ def fit_with_missing_values(
     for present, genes in _patterns(dense):
         mean[genes] = dense[np.ix_(present, genes)].mean(axis=0)
         part, treated = _without(design, present, condition, plate, is_control, block, terms)
-        own = plan_fit(part, 1, standard_error, 1)
+        own = plan_fit(part, 1, standard_error, 1, borrows_variance=True)
         fitted = own.model.fit(DenseTiles(dense[np.ix_(present, genes)], own.order))
         residual_df[genes] = max(own.equations.residual_df, 0)
         if own.equations.residual_df > 0:
@@ -73,11 +74,12 @@ def fit_with_missing_values(
         known = rows >= 0
         at = np.ix_(rows[known], genes)
         effect[at] = fitted.difference[:, known].T
-        factor = fitted.variance[0]
         if own.model.is_limma:
             of_treated, of_control = own.model.variance_parts
-            factor = combined_variance(of_treated, of_control, plan.model.correlation[rows])
-        variance[at] = factor[known, None]
+            correlation = plan.model.correlation[rows[known]]
+            variance[at] = combined_variance(of_treated[known], of_control[known], correlation)[:, None]
+        else:
+            variance[at] = fitted.variance[0, known, None]
     return moderated_fit(
         plan,
         _Held(effect, variance),

@@ -249,7 +249,7 @@ def _dependent_columns(system: FloatArray, layout: Layout) -> npt.NDArray[np.boo
     return dependent
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def accumulate(cell_weight, layout, system):  # type: ignore[no-untyped-def]
     """Write the blocks of B for cell weights (E) into ``system``."""
     system[:] = 0.0
@@ -292,7 +292,7 @@ def accumulate(cell_weight, layout, system):  # type: ignore[no-untyped-def]
                     _add_outer(columns, signs, n, share, layout, system)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _accumulate_plates(cell_weight, layout, system):  # type: ignore[no-untyped-def]
     """Add what :func:`accumulate` adds where the plate is the only term: one column per cell.
 
@@ -324,7 +324,7 @@ def _accumulate_plates(cell_weight, layout, system):  # type: ignore[no-untyped-
                 system[row[q] + q] -= link
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _add_outer(columns, signs, n, weight, layout, system):  # type: ignore[no-untyped-def]
     """Add weight times the outer product of a sparse vector to the block it lies in."""
     for i in range(n):
@@ -333,7 +333,7 @@ def _add_outer(columns, signs, n, weight, layout, system):  # type: ignore[no-un
             system[row + columns[j]] += weight * signs[i] * signs[j]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def invert(system, layout):  # type: ignore[no-untyped-def]
     """Replace every block by its inverse; blocks are symmetric and positive definite."""
     for block in range(len(layout.block_offset) - 1):
@@ -348,7 +348,7 @@ def invert(system, layout):  # type: ignore[no-untyped-def]
             square[:, :] = np.linalg.inv(square)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _invert_small(square):  # type: ignore[no-untyped-def]
     """Invert a symmetric positive definite matrix in place, by its Cholesky factor."""
     n = square.shape[0]
@@ -376,7 +376,7 @@ def _invert_small(square):  # type: ignore[no-untyped-def]
             square[i, j] = square[j, i]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def solve(inverse, right, layout, solution):  # type: ignore[no-untyped-def]
     """Write V r into ``solution``."""
     for block in range(len(layout.block_offset) - 1):
@@ -390,7 +390,7 @@ def solve(inverse, right, layout, solution):  # type: ignore[no-untyped-def]
             row += end - start
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def site_level(site, level, layout):  # type: ignore[no-untyped-def]
     """Return the sum of column levels at a site."""
     total = 0.0
@@ -401,7 +401,7 @@ def site_level(site, level, layout):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def site_product(one, other, inverse, layout):  # type: ignore[no-untyped-def]
     """Return z_s' V z_s' of two sites."""
     total = 0.0
@@ -418,7 +418,7 @@ def site_product(one, other, inverse, layout):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def cell_levels(level, layout, of_cell):  # type: ignore[no-untyped-def]
     """Write the sum of column levels at every cell."""
     if len(layout.cell_column):
@@ -429,7 +429,7 @@ def cell_levels(level, layout, of_cell):  # type: ignore[no-untyped-def]
             of_cell[cell] = site_level(layout.cell_site[cell], level, layout)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def solve_cells(cell_weight, cell_sum, inverse, layout, condition, level, of_cell):  # type: ignore[no-untyped-def]
     """Write condition effects (K), column levels (kept columns) and their sum at every cell (E).
 
@@ -476,7 +476,7 @@ def solve_cells(cell_weight, cell_sum, inverse, layout, condition, level, of_cel
         condition[c] -= along / weight
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def fit_gene(y, inverse, layout, condition, level, of_cell):  # type: ignore[no-untyped-def]
     """Fit one gene without weights; return its residual sum of squares.
 
@@ -504,7 +504,7 @@ def fit_gene(y, inverse, layout, condition, level, of_cell):  # type: ignore[no-
     return residual
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _cell_leverages(size, inverse, layout):  # type: ignore[no-untyped-def]
     """Return the leverage of a sample of each cell: the variance of its fitted value."""
     leverage = np.empty(len(size))

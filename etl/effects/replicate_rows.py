@@ -163,7 +163,7 @@ def _positions(is_tested: npt.NDArray[np.bool_]) -> IntArray:
     return position
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _subtract(values, samples, pair, level, effect):  # type: ignore[no-untyped-def]
     """Write values minus levels."""
     for row in range(len(samples)):
@@ -171,7 +171,7 @@ def _subtract(values, samples, pair, level, effect):  # type: ignore[no-untyped-
             effect[row, gene] = values[samples[row], gene] - level[pair[row], gene]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _add_rises(indptr, gene, count, start, stop, position, table, total):  # type: ignore[no-untyped-def]
     """Add what counts raise log2(count + prior) above that of zero."""
     for sample in range(start, stop):
@@ -185,7 +185,7 @@ def _add_rises(indptr, gene, count, start, stop, position, table, total):  # typ
                     total[at] += np.log2(value + VOOM_PRIOR) - np.log2(VOOM_PRIOR)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _replicate_rows(  # type: ignore[no-untyped-def]
     indptr,
     gene,
@@ -204,7 +204,7 @@ def _replicate_rows(  # type: ignore[no-untyped-def]
     variance,
 ):
     """Write effects and variance factors of some samples; zeros first, then the counts."""
-    is_limma = len(control_variance) > 0
+    is_limma = control_variance.size > 0
     for row in range(len(samples)):
         sample, against = samples[row], pair[row]
         zero = np.log2(VOOM_PRIOR) - shift[sample]

@@ -7,9 +7,10 @@ before and after it (:mod:`etl.effects.linear_model`).
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
-from etl.effects.blocks import FloatArray, IntArray
+from etl.effects.blocks import FloatArray
 from etl.effects.lowess import Curve, lowess
 
 SPAN = 0.5
@@ -29,7 +30,7 @@ class PrecisionCurve(NamedTuple):
     """Trend at the anchors."""
     slope: FloatArray
     """Slope from each anchor to the next."""
-    first: IntArray
+    first: npt.NDArray[np.uint32]
     """Last anchor of an earlier bucket, for each bucket."""
     buckets_per_unit: float
     """Buckets per unit of x."""
@@ -73,21 +74,19 @@ def precision_curve(trend: Curve) -> PrecisionCurve:
     # The bucket of an anchor by the same arithmetic as that of a value, so that rounding cannot part them.
     bucket = ((trend.x - trend.x[0]) * per_unit).astype(np.int64)
     first = np.maximum(np.searchsorted(bucket, np.arange(BUCKETS + 2)) - 1, 0)
-    return PrecisionCurve(trend.x, trend.y, slope, first, per_unit)
+    # One more anchor, never reached, so that the last has a next one.
+    x, y = np.append(trend.x, trend.x[-1]), np.append(trend.y, trend.y[-1])
+    return PrecisionCurve(x, y, np.append(slope, 0.0), first.astype(np.uint32), per_unit)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def precision(log_count, curve):  # type: ignore[no-untyped-def]
-    """Return trend(log count)^-4, the inverse of the variance expected at that count."""
-    last = len(curve.x) - 1
-    if log_count <= curve.x[0]:
-        level = curve.y[0]
-    elif log_count >= curve.x[last]:
-        level = curve.y[last]
-    else:
-        anchor = curve.first[int((log_count - curve.x[0]) * curve.buckets_per_unit)]
-        while curve.x[anchor + 1] < log_count:
-            anchor += 1
-        level = curve.y[anchor] + curve.slope[anchor] * (log_count - curve.x[anchor])
+    """Return trend(log count)^-4, the inverse of the variance expected there; flat beyond the ends."""
+    x = min(max(log_count, curve.x[0]), curve.x[-1])
+    # Unsigned, because signed positions are checked for being counted from the end.
+    anchor = curve.first[np.uint32((x - curve.x[0]) * curve.buckets_per_unit)]
+    while curve.x[anchor + np.uint32(1)] < x:
+        anchor += np.uint32(1)
+    level = curve.y[anchor] + curve.slope[anchor] * (x - curve.x[anchor])
     square = level * level
     return 1.0 / (square * square)

@@ -29,6 +29,9 @@ REFERENCES = (
     Reference("mart/condition", "compound_id", "core/compound"),
     Reference("mart/differential_expression", "condition_id", "mart/condition"),
     Reference("mart/differential_expression", "gene_id", "core/gene"),
+    Reference("mart/replicate_effect", "sample_id", "core/sample"),
+    Reference("mart/replicate_effect", "gene_id", "core/gene"),
+    Reference("mart/gene_variance", "gene_id", "core/gene"),
     Reference("mart/dose_response", "compound_id", "core/compound"),
 )
 """Every reference between tables; each becomes a check in the Dagster UI."""
@@ -43,8 +46,11 @@ def dangling(reference: Reference, *, root: str = DEFAULT_ROOT) -> pl.Series:
     if not exists(reference.table, root=root):
         return pl.Series(reference.column, [])
     referring = scan(reference.table, root=root).select(column).drop_nulls().unique()
-    target = scan(reference.target, root=root).select(column).unique()
-    return referring.join(target, on=reference.column, how="anti").collect()[reference.column].sort()
+    missing = referring
+    if exists(reference.target, root=root):
+        target = scan(reference.target, root=root).select(column).unique()
+        missing = referring.join(target, on=reference.column, how="anti")
+    return missing.collect(engine="streaming")[reference.column].sort()
 
 
 def repeated_ids(table: Table, *, root: str = DEFAULT_ROOT) -> pl.Series:

@@ -2,16 +2,19 @@
 
 import dagster as dg
 
+from assets.checks import CHECKS
 from assets.definition import asset_key, column_schema
 from assets.definitions import ASSETS, defs
-from assets.partitions import datasets
+from assets.partitions import datasets, fit_units
 from etl.sources import SOURCES
+from etl.warehouse.fit_units import EFFECT_TABLES
 from schemas import TABLES
+
+REPOSITORY = defs.get_repository_def()
 
 
 def test_the_code_location_loads() -> None:
     dg.Definitions.validate_loadable(defs)
-    assert defs.resolve_job_def("refresh")
 
 
 def test_every_table_is_one_asset_with_description_and_column_schema() -> None:
@@ -24,15 +27,42 @@ def test_every_table_is_one_asset_with_description_and_column_schema() -> None:
         assert spec.metadata["dagster/column_schema"] == column_schema(table)
 
 
-def test_assets_are_partitioned_by_dataset_exactly_where_their_tables_are() -> None:
+def test_effects_are_partitioned_by_fit_unit_and_the_others_by_dataset_where_their_tables_are() -> None:
     assert datasets.get_partition_keys() == list(SOURCES)
     for asset in ASSETS:
         for key in asset.keys:
             table = TABLES["/".join(key.path)]
-            assert (asset.partitions_def is datasets) == ("dataset_id" in table.partition_by), table.name
+            per_dataset = datasets if "dataset_id" in table.partition_by else None
+            expected = fit_units if table in EFFECT_TABLES else per_dataset
+            assert asset.partitions_def is expected, table.name
+
+
+def test_effect_tables_are_those_of_the_mart_that_are_stored_by_context() -> None:
+    by_context = {
+        name
+        for name, table in TABLES.items()
+        if table.layer == "mart" and table.partition_by == ("dataset_id", "context_id")
+    }
+    assert {table.name for table in EFFECT_TABLES} == by_context
+
+
+def test_three_jobs_make_each_asset_once() -> None:
+    made = [
+        key
+        for name in ("refresh", "effects", "share")
+        for key in defs.resolve_job_def(name).asset_layer.selected_asset_keys
+    ]
+    assert sorted(made) == sorted(REPOSITORY.asset_graph.materializable_asset_keys)
+    checks = {spec.get_python_identifier() for check in CHECKS for spec in check.check_specs}
+    assert checks <= {node.name for node in defs.resolve_job_def("share").nodes}
 
 
 def test_the_schedule_is_weekly_and_off_until_turned_on() -> None:
-    schedule = defs.get_repository_def().get_schedule_def("weekly_refresh")
+    schedule = REPOSITORY.get_schedule_def("weekly_refresh")
     assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
     assert schedule.cron_schedule == "0 3 * * 1"
+
+
+def test_the_sensor_that_completes_a_refresh_is_on() -> None:
+    sensor = REPOSITORY.get_sensor_def("complete_refresh")
+    assert sensor.default_status == dg.DefaultSensorStatus.RUNNING

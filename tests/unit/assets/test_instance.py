@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from assets.build import INSTANCE_POLICY
+from assets.instance import INSTANCE_POLICY
 
 PROJECT = Path(__file__).parents[3]
 

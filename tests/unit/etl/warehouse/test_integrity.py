@@ -35,6 +35,7 @@ def condition_rows(dataset_id: str, *ids: int) -> pl.DataFrame:
             "residual_df": 3.0,
             "n_genes_tested": 3,
             "n_genes_significant": 0,
+            "n_genes_significant_unit": 0,
         }
         for number in ids
     ]

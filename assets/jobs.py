@@ -1,0 +1,29 @@
+"""Jobs: the three parts of a build, one for each kind of partition; sensors chain them (``sensors.py``)."""
+
+import dagster as dg
+
+from assets.checks import CHECKS
+from assets.definition import asset_key
+from etl.warehouse.fit_units import EFFECT_TABLES
+from etl.warehouse.freshness import tables_of_all
+
+_EFFECTS = dg.AssetSelection.assets(*map(asset_key, EFFECT_TABLES))
+_SHARED = dg.AssetSelection.assets(*map(asset_key, tables_of_all()))
+
+refresh = dg.define_asset_job(
+    "refresh",
+    selection=(dg.AssetSelection.all() - _EFFECTS - _SHARED).without_checks(),
+    description="Rebuild the tables of one dataset. Its stale fit units, then `share`, follow by sensor.",
+)
+
+effects = dg.define_asset_job(
+    "effects",
+    selection=_EFFECTS.without_checks(),
+    description="Fit one context of a dataset. `share` follows by sensor.",
+)
+
+share = dg.define_asset_job(
+    "share",
+    selection=_SHARED.without_checks() | dg.AssetSelection.checks(*CHECKS),
+    description="Rebuild the tables that all datasets share, and check across tables.",
+)
