@@ -1,4 +1,7 @@
-"""Jobs: the three parts of a build, one for each kind of partition; sensors chain them (``sensors.py``)."""
+"""Jobs: the three parts of a build, one for each kind of partition; a sensor chains them (``sensors.py``).
+
+A run is one process: its steps are short, or one. Runs go side by side.
+"""
 
 import dagster as dg
 
@@ -12,18 +15,21 @@ _SHARED = dg.AssetSelection.assets(*map(asset_key, tables_of_all()))
 
 refresh = dg.define_asset_job(
     "refresh",
+    executor_def=dg.in_process_executor,
     selection=(dg.AssetSelection.all() - _EFFECTS - _SHARED).without_checks(),
     description="Rebuild the tables of one dataset. Its stale fit units, then `share`, follow by sensor.",
 )
 
 effects = dg.define_asset_job(
     "effects",
+    executor_def=dg.in_process_executor,
     selection=_EFFECTS.without_checks(),
     description="Fit one context of a dataset. `share` follows by sensor.",
 )
 
 share = dg.define_asset_job(
     "share",
+    executor_def=dg.in_process_executor,
     selection=_SHARED.without_checks() | dg.AssetSelection.checks(*CHECKS),
     description="Rebuild the tables that all datasets share, and check across tables.",
 )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import dagster as dg
+import polars as pl
 from pydantic import Field
 
 from assets.definition import effect_spec, per_dataset, shared
@@ -98,6 +99,7 @@ def fit_effects(
     )
     accounts: list[RowAccount] = []
     replicate_accounts: list[RowAccount] = []
+    calibrations: list[pl.DataFrame] = []
     with warehouse.publishing(context, *EFFECT_TABLES) as publication:
         for group in fitted:
             for rows in group.effect_rows():
@@ -106,9 +108,10 @@ def fit_effects(
                 publication[REPLICATE_EFFECT].add(rows)
             publication[CONDITION].add(group.condition_rows())
             publication[GENE_VARIANCE].add(group.gene_variance_rows())
-            publication[NULL_CALIBRATION].add(group.calibration_rows())
+            calibrations.append(group.calibration_rows())
             accounts.append(group.account)
             replicate_accounts.append(group.replicate_account)
+        publication[NULL_CALIBRATION].add(pl.concat(calibrations))
     yield publication.describe(DIFFERENTIAL_EXPRESSION)
     yield publication.describe(REPLICATE_EFFECT, total(replicate_accounts))
     yield publication.describe(GENE_VARIANCE)

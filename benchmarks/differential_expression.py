@@ -386,7 +386,9 @@ def run_all(fraction: float, workers: int | None, folder: str | None) -> None:
         whole = sum(unit.cells for unit in units_of(shape))
         wall = run.usage.wall + max(per_cell, 0.0) * (whole - run.cells)
         growth = (run.usage.wall / half.usage.wall) / (run.cells / half.cells)
-        print(f"    twice the size takes {growth:.2f} times what is proportional; whole: {wall:.0f} s")
+        print(
+            f"    {growth:.2f} times the wall that is proportional to the smaller part; whole: {wall:.0f} s"
+        )
         contrasts = shape.grouped.unique + shape.separate.unique
         peak = max(run.usage.peak_bytes, half.usage.peak_bytes)
         totals.append(Total(shape, wall, peak, whole, contrasts, f"from {run.share:.0%}"))

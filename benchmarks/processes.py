@@ -65,8 +65,10 @@ def in_fresh_process(
     finally:
         peak = memory.stop()
         if process.is_alive():
+            started = _tree(process.pid)
             process.terminate()
             process.join()
+            _wait_for_end_of(started)
     used = Usage(time.perf_counter() - wall, _cpu_of_children() - cpu, peak)
     if process.exitcode or answer is None:
         raise RuntimeError(f"the measured process ended with code {process.exitcode}")
@@ -93,6 +95,13 @@ def _received(receiver: Connection) -> Any:
         return receiver.recv()
     except EOFError:
         return None
+
+
+def _wait_for_end_of(pids: list[int], seconds: float = 10.0) -> None:
+    """Wait until processes have ended: they may still write into what is to be removed."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and any(Path(f"/proc/{pid}").exists() for pid in pids):
+        time.sleep(SAMPLED_EVERY)
 
 
 def _cpu_of_children() -> float:

@@ -141,7 +141,7 @@ REPLICATE_DESIGNS: Final = {
 CALIBRATION_STATUS: Final = {
     "ok": "held-out vehicle samples were tested",
     "too_few_controls": "no plate holds enough vehicle samples to hold one out, or no variance is left",
-    "no_tested_gene": "no gene passes the count filter among vehicle samples",
+    "no_tested_gene": "no gene passes the count filter among vehicle samples, or none varies",
 }
 
 CONTROL_SCOPES: Final = {

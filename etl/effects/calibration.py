@@ -6,8 +6,9 @@ their plates, and what their p-values say. Does not belong here: tests of treate
 Held-out samples are drawn with a fixed seed: from every plate and block with at least ``MIN_CONTROLS``
 controls a quarter of them, at least one. Null conditions are made of as many samples as real conditions
 usually have (or as were held out, if fewer), on different plates where there are several. If the model is
-right their p-values are uniform; spatial effects, outlier wells or correlated wells show as an excess of
-small ones.
+right their p-values are uniform. Spatial effects and correlated wells show as an excess of small ones;
+outlier wells, which stand among the controls too and raise the variance, as few moderate and too many
+extreme ones.
 """
 
 from collections.abc import Mapping

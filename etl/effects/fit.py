@@ -334,14 +334,24 @@ class _GroupedRows:
     correlation: FloatArray | None = None
 
     def rows(self, part: slice) -> tuple[np.ndarray, np.ndarray]:
-        effect = np.concatenate([fitted.difference[:, part].T for fitted in self.parts], axis=1)
+        effect = self._joined("difference", part)
         if self.has_equal_weights:
             return effect, self.parts[0].variance[:, part].T.astype(effect.dtype)
-        variance = np.concatenate([fitted.variance[:, part].T for fitted in self.parts], axis=1)
+        variance = self._joined("variance", part)
         if self.correlation is None:
             return effect, variance
-        control = np.concatenate([fitted.control_variance[:, part].T for fitted in self.parts], axis=1)
+        control = self._joined("control_variance", part)
         return effect, combined_variance(variance, control, self.correlation[part, None]).astype(effect.dtype)
+
+    def _joined(self, name: str, part: slice) -> np.ndarray:
+        """Return an array of all genes as conditions x genes, in the order of C."""
+        arrays: list[np.ndarray] = [getattr(fitted, name) for fitted in self.parts]
+        joined = np.empty((part.stop - part.start, sum(map(len, arrays))), dtype=arrays[0].dtype)
+        start = 0
+        for array in arrays:
+            joined[:, start : start + len(array)] = array[:, part].T
+            start += len(array)
+        return joined
 
 
 def _fit_log2(values: np.ndarray, plan: FitPlan, dtype: FloatType) -> _Fit:

@@ -28,10 +28,9 @@ BoolArray = npt.NDArray[np.bool_]
 
 VARIANCE_FLOOR = 1e-5
 """Smaller shares of the median variance enter the prior as this share: a zero has no logarithm."""
-TREND_COLUMNS = 4
-"""Basis columns of the trend: a natural cubic spline with two inner knots."""
-TREND_NEEDS_GENES = 30
-"""Distinct covariate values from which the trend is a spline; below it is a straight line."""
+TREND_STEPS = (3, 6, 30)
+"""Genes from which the trend has a second, third and fourth basis column: a line, then a natural cubic
+spline with one and two inner knots. Never more columns than distinct covariates."""
 ROBUST_NEEDS_GENES = 3
 """Usable genes from which outliers can be told; below, the robust prior is the plain one."""
 NEWTON_STEPS = 50
@@ -59,8 +58,8 @@ def fit_prior(
 ) -> VariancePrior:
     """Return the prior of residual variances, constant or following a smooth trend in a covariate.
 
-    By moments, the trend of mean(e) is a natural cubic spline with four columns, its inner knots at the
-    terciles of the covariate, and var(e) the residual variance of that fit. The robust prior by moments is
+    By moments, the trend of mean(e) is a natural cubic spline with four columns (fewer below 30 genes), its
+    inner knots at the terciles of the covariate, and var(e) the residual variance of that fit. The robust prior by moments is
     :func:`etl.effects.robust_prior.fit_winsorized`, the prior by likelihood
     :func:`etl.effects.likelihood_prior.fit_likelihood`.
 
@@ -252,15 +251,14 @@ def _trend_basis(fitted: FloatArray, wanted: FloatArray) -> tuple[FloatArray, Fl
     """
     low, high = float(fitted.min()), float(fitted.max())
     extent = high - low if high > low else 1.0
-    knots: FloatArray | None = None
-    if len(np.unique(fitted)) >= TREND_NEEDS_GENES:
-        inner = np.quantile(fitted, np.linspace(0, 1, TREND_COLUMNS)[1:-1])
-        knots = np.concatenate([[0.0], (inner - low) / extent, [1.0]])
+    n_columns = min(1 + sum(len(fitted) >= step for step in TREND_STEPS), len(np.unique(fitted)))
+    inner = np.quantile(fitted, np.linspace(0, 1, max(n_columns, 2))[1:-1])
+    knots = np.concatenate([[0.0], (inner - low) / extent, [1.0]])
 
     def columns(covariate: FloatArray) -> FloatArray:
         x = (covariate - low) / extent
-        parts = [np.ones_like(x), x]
-        if knots is not None:
+        parts = [np.ones_like(x), x][:n_columns]
+        if n_columns > 2:
             powers = [_truncated_power(x, knot, knots[-1]) for knot in knots[:-1]]
             parts += [power - powers[-1] for power in powers[:-1]]
         return np.column_stack(parts)

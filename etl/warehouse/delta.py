@@ -217,16 +217,20 @@ def arrow_schema(table: Table) -> pa.Schema:
 
 def create(root: str, table: Table) -> None:
     """Create an empty table where there is none; concurrent first writers then do not race."""
-    DeltaTable.create(
-        table_uri(root, table),
-        schema=arrow_schema(table),
-        partition_by=list(table.partition_by),
-        mode="ignore",
-        name=table.name,
-        description=table.grain,
-        configuration={"delta.logRetentionDuration": LOG_RETENTION},
-        storage_options=storage_options(root),
-    )
+    try:
+        DeltaTable.create(
+            table_uri(root, table),
+            schema=arrow_schema(table),
+            partition_by=list(table.partition_by),
+            mode="ignore",
+            name=table.name,
+            description=table.grain,
+            configuration={"delta.logRetentionDuration": LOG_RETENTION},
+            storage_options=storage_options(root),
+        )
+    except CommitFailedError:
+        if _opened(root, table) is None:  # else another process created it at this moment
+            raise
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 import numpy as np
 import polars as pl
 import pytest
+from scipy.interpolate import CubicSpline
 
-from etl.effects.moderation import VariancePrior, fit_prior, inverse_trigamma, shrink, total_df
+from etl.effects.moderation import VariancePrior, _trend_basis, fit_prior, inverse_trigamma, shrink, total_df
 
 CLOSED_FORM = 1e-12
 """Largest relative difference where nothing is searched for."""
@@ -245,3 +246,25 @@ def test_trend_over_one_repeated_covariate_is_constant() -> None:
 def test_winsorized_shares_out_of_range_are_refused(tails: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="between 0 and 1/2"):
         fit_prior(np.ones(5), 3, robust=True, winsor_tails=tails)
+
+
+@pytest.mark.parametrize(("n_genes", "n_columns"), [(2, 1), (5, 2), (6, 3), (29, 3), (30, 4), (500, 4)])
+def test_the_trend_of_few_genes_has_fewer_columns(n_genes: int, n_columns: int) -> None:
+    x = np.random.default_rng(n_genes).normal(size=n_genes)
+    basis, _ = _trend_basis(x, x)
+    assert basis.shape[1] == np.linalg.matrix_rank(basis) == n_columns
+    if n_columns > 2:
+        # Its span is that of the natural splines through values at evenly spaced quantiles.
+        knots = np.quantile(x, np.linspace(0, 1, n_columns))
+        natural = np.column_stack(
+            [CubicSpline(knots, unit, bc_type="natural")(x) for unit in np.eye(n_columns)]
+        )
+        fitted = basis @ np.linalg.lstsq(basis, natural, rcond=None)[0]
+        np.testing.assert_allclose(fitted, natural, atol=1e-10)
+
+
+def test_equal_covariates_leave_no_trend() -> None:
+    s2 = np.random.default_rng(3).chisquare(5, 40)
+    flat, constant = fit_prior(s2, 5, covariate=np.full(40, 7.0)), fit_prior(s2, 5)
+    assert flat.df == pytest.approx(float(constant.df))
+    np.testing.assert_allclose(flat.variance, float(constant.variance))
