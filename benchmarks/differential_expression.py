@@ -371,7 +371,10 @@ def run_all(fraction: float, workers: int | None, folder: str | None) -> None:
     totals = []
     for shape in SHAPES:
         print(HEADER, flush=True)
-        is_part = shape.cells > LARGE_CELLS and fraction < 1
+        # Of two contexts no smaller part can be taken than one of them.
+        sizes = {len(units_of(shape, part)) for part in (fraction, fraction / 2)}
+        has_two_sizes = len(sizes) > 1 or shape.contexts == 1
+        is_part = shape.cells > LARGE_CELLS and fraction < 1 and has_two_sizes
         run = measured(shape, fraction if is_part else 1.0, workers, folder)
         print_run(run)
         if not is_part:

@@ -15,6 +15,7 @@ partition both win.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from itertools import combinations
 from typing import Any, TypeAlias
@@ -72,7 +73,7 @@ class Replacement:
         self._waiting: dict[tuple[str, ...], list[pl.DataFrame]] = {}
         self._first_prefixes: pl.DataFrame | None = None
         self._prefixes: set[tuple[Any, ...]] = set()
-        self._files: list[DataFile] = []
+        self._files: list[Future[DataFile]] = []
         self.n_rows = 0
         unstorable = [name for name, dtype in table.polars_schema.items() if isinstance(dtype, UNSTORABLE)]
         assert not unstorable, f"{table.name} declares dtypes Delta cannot hold: {unstorable}"
@@ -156,7 +157,7 @@ class Replacement:
         n_files = max(1, round(rows.height / FILE_ROWS))
         partition = dict(zip(self._table.partition_by, values, strict=True))
         for part in rows.iter_slices(-(-rows.height // n_files)):
-            self._files.append(self._staging.write(self._table, part, partition))
+            self._files.append(self._staging.submit(self._table, part, partition))
 
     def _reject(self, reason: str) -> None:
         raise RejectedWriteError(f"{self._table.name}: nothing written, the last version stands. {reason}")
@@ -165,7 +166,7 @@ class Replacement:
         """Write what waits, and return all files."""
         for values in list(self._waiting):
             self._write(values)
-        return self._files
+        return [file.result() for file in self._files]
 
 
 def ascends(rows: pl.DataFrame, columns: Sequence[str], *, strictly: bool = False) -> bool:

@@ -14,7 +14,9 @@ import shutil
 import socket
 import time
 import uuid
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,8 @@ from etl.warehouse.layout import COMPRESSION, COMPRESSION_LEVEL, LONGEST_TEXT_ST
 from schemas.table import Table
 
 STAGING = ".staging"
+WRITES_AHEAD = 2
+"""Files that wait to be encoded while rows of the next ones are computed; each holds its rows in memory."""
 LONGEST_FOLDER_NAME = 255
 """Bytes that file systems allow for one name."""
 
@@ -81,8 +85,25 @@ class Staging:
     def __init__(self, root: str, folder: Path | None) -> None:
         self._root, self._folder = root, folder
         self._in_place: dict[Table, list[str]] = {}
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        self._submitted: deque[Future[DataFile]] = deque()
         self.write_id = uuid.uuid4().hex
         """Stands in the commits of this write and tells whether they happened."""
+
+    def submit(self, table: Table, rows: pl.DataFrame, partition: Mapping[str, str]) -> "Future[DataFile]":
+        """Write a file as ``write`` does, while the caller goes on; wait where too many are under way.
+
+        An error of a file that was submitted before is raised here.
+        """
+        while len(self._submitted) >= WRITES_AHEAD:
+            self._submitted.popleft().result()
+        file = self._encoder.submit(self.write, table, rows, partition)
+        self._submitted.append(file)
+        return file
+
+    def end(self) -> None:
+        """Let the file end that is being written, and begin no other."""
+        self._encoder.shutdown(cancel_futures=True)
 
     def write(self, table: Table, rows: pl.DataFrame, partition: Mapping[str, str]) -> DataFile:
         """Write the rows of one partition, its columns left out, into a file that no reader sees yet."""
@@ -147,10 +168,12 @@ def staging(root: str) -> Iterator[Staging]:
     try:
         yield files
     except BaseException:
+        files.end()
         with suppress(DeltaError, OSError):  # the store is out of reach: the files stay, unnoticed by readers
             files.withdraw()
         raise
     finally:
+        files.end()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
 
