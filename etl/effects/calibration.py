@@ -12,13 +12,13 @@ extreme ones.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from etl.effects.blocks import IntArray
+from etl.arrays import IntArray
 from etl.effects.design import Labels
 from etl.effects.fit import Scale, fit_effects
 from etl.effects.input_checks import EmptyLibraryError
@@ -29,7 +29,7 @@ MIN_CONTROLS = 3
 """Controls of a plate and block from which one can be held out."""
 HELD_OUT_SHARE = 0.25
 MAX_CONDITIONS = 60
-"""Null conditions that are tested at most; more tell nothing new."""
+"""Null conditions that are tested at most, drawn from all blocks; more tell nothing new."""
 BINS = 20
 SIGNIFICANCE = 0.05
 NORMAL_MEDIAN = float(special.ndtri(0.75) ** 2)
@@ -99,8 +99,20 @@ def null_calibration(
             n_threads=n_threads,
             dtype=np.float32,
         )
-    except EmptyLibraryError:
-        return _impossible("no_tested_gene", n_control)
+    except EmptyLibraryError as error:
+        # As in the fit that is calibrated, such samples are left out.
+        kept = np.setdiff1d(np.arange(n_control), error.samples)
+        calibration = null_calibration(
+            values.select(kept) if isinstance(values, SparseCounts) else values[kept],
+            plate=np.asarray(plate)[kept],
+            block=np.asarray(block)[kept],
+            scale=scale,
+            terms={name: np.asarray(labels)[kept] for name, labels in (terms or {}).items()},
+            replicates_of_conditions=replicates_of_conditions,
+            seed=seed,
+            n_threads=n_threads,
+        )
+        return replace(calibration, n_control=n_control)
     tests = ModeratedTests(fit.total_df)
     p_values, n_significant = [], 0
     for part in fit.blocks():
@@ -133,8 +145,7 @@ def _null_conditions(
     rng = np.random.default_rng(seed)
     _, plate_code = np.unique(plate, return_inverse=True)
     _, block_code = np.unique(block, return_inverse=True)
-    null = np.full(len(plate), -1, dtype=np.int64)
-    n_conditions = 0
+    conditions: list[list[int]] = []
     for one_block in range(block_code.max(initial=-1) + 1):
         held: list[tuple[float, int]] = []
         in_block = block_code == one_block
@@ -148,11 +159,11 @@ def _null_conditions(
             held += [(turn + rng.random(), int(sample)) for turn, sample in enumerate(chosen)]
         samples = [sample for _, sample in sorted(held)]
         own_size = min(size, max(1, len(samples)))
-        for start in range(0, len(samples) - own_size + 1, own_size):
-            if n_conditions == MAX_CONDITIONS:
-                return null
-            null[samples[start : start + own_size]] = n_conditions
-            n_conditions += 1
+        starts = range(0, len(samples) - own_size + 1, own_size)
+        conditions += [samples[start : start + own_size] for start in starts]
+    null = np.full(len(plate), -1, dtype=np.int64)
+    for number, chosen_condition in enumerate(np.sort(rng.permutation(len(conditions))[:MAX_CONDITIONS])):
+        null[conditions[chosen_condition]] = number
     return null
 
 

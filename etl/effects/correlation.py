@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from etl.effects.blocks import FloatArray
+from etl.arrays import FloatArray
 from etl.errors import BadInputError
 
 TRIMMED = 0.15

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from etl.effects.blocks import IntArray
+from etl.arrays import IntArray
 from etl.errors import BadInputError
 
 Labels = Sequence[Any] | np.ndarray
@@ -116,6 +116,13 @@ class Design:
     def n_columns(self) -> int:
         """Columns Q: plates and levels of further terms."""
         return len(self.column_term)
+
+    @property
+    def column_occupied(self) -> npt.NDArray[np.bool_]:
+        """Whether a sample stands on each column."""
+        occupied = np.zeros(self.n_columns, dtype=bool)
+        occupied[np.unique(self.site_columns[self.cell_site])] = True
+        return occupied
 
     @property
     def n_terms(self) -> int:
@@ -341,6 +348,8 @@ def _label_array(labels: Labels, name: str, n_samples: int, needed: npt.NDArray[
             f"{name} mixes labels of the types {sorted(kind.__name__ for kind in kinds)}; use one type",
             column=name,
         )
+    if str in kinds and any(isinstance(label, str) and label.endswith("\0") for label in array):
+        raise BadInputError(f"a {name} ends with a NUL character, which arrays of texts drop", column=name)
     filler = next(iter(kinds))() if kinds else ""
     return np.array([filler if gap else label for label, gap in zip(array, missing, strict=True)])
 

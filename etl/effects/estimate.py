@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from etl.effects.blocks import FloatArray, IntArray, Matrix
+from etl.arrays import FloatArray, IntArray, Matrix
 from etl.effects.design import ContrastStatus, ControlScope, Labels, Replicates
 from etl.effects.fit import CountsMethod, EffectFit, Scale, fit_effects
 from etl.effects.linear_model import StandardError

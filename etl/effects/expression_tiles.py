@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numba import njit
 
-from etl.effects.blocks import FloatArray, IntArray
+from etl.arrays import FloatArray, IntArray
 from etl.effects.voom import LOG2_MILLION
 from etl.expression.counts import GeneMajorCounts
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from etl.effects.blocks import FloatArray
+from etl.arrays import FloatArray
 
 SMALLEST_DIRECT_TAIL = 1e-290
 """Smaller tails are close to the end of the floating point numbers: their logarithm is a series."""

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from etl.effects.blocks import FloatArray, IntArray, Matrix
+from etl.arrays import FloatArray, IntArray, Matrix
 from etl.expression.counts import SparseCounts
 
 MIN_COUNT = 10.0

@@ -12,14 +12,14 @@ separate replicates it holds the level of the controls on each plate, and a samp
 block is asked for, so that memory does not grow with the samples.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from etl.effects.blocks import FloatArray, IntArray, Matrix, slices
+from etl.arrays import FloatArray, IntArray, Matrix, slices
 from etl.effects.design import (
     ContrastStatus,
     ControlScope,
@@ -39,11 +39,14 @@ from etl.effects.normal_equations import NormalEquations, reduce
 from etl.effects.normalization import Method, normalization_factors
 from etl.effects.replicate_rows import CountReplicates, DenseReplicates, mean_log_counts
 from etl.effects.voom import fit_mean_variance_trend, library_shift, precision_curve
+from etl.errors import BadInputError
 from etl.expression.counts import SparseCounts
 
 Scale = Literal["log2", "counts"]
 CountsMethod = Literal["voom", "trend"]
 FloatType: TypeAlias = type[np.float32] | type[np.float64]
+FEWEST_COUNTED_GENES = 2
+"""Genes that must pass the count filter: the counts of a single one are the library it is compared with."""
 ENTRIES_AT_ONCE = 150_000_000
 """Counts that are held by gene at a time, beside all of them by sample: 0.6 GB."""
 BLOCK_CELLS = 4_000_000
@@ -164,18 +167,19 @@ def fit_effects(
     Raises:
         BadInputError: as :func:`~etl.effects.estimate.estimate_effects` says.
     """
-    for name, given, known in (
-        ("scale", scale, ("log2", "counts")),
-        ("standard_error", standard_error, ("exact", "limma")),
-        ("counts_method", counts_method, ("voom", "trend")),
-    ):
-        if given not in known:
-            raise ValueError(f"{name} is {known[0]!r} or {known[1]!r}, not {given!r}")
+    require_choice("scale", scale, get_args(Scale))
+    require_choice("standard_error", standard_error, get_args(StandardError))
+    require_choice("counts_method", counts_method, get_args(CountsMethod))
+    require_choice("normalization", normalization, get_args(Method))
+    if n_threads < 1:
+        raise ValueError(f"n_threads is 1 or more, not {n_threads}")
     design = build_design(condition, plate, is_control, block=block, terms=terms, replicates=replicates)
     n_genes = checked_shape(values, design.n_samples)
     if trend is None:
         trend = scale == "log2" or counts_method == "trend"
-    plan = plan_fit(design, min_replicates, standard_error, n_threads)
+    # Without weights both forms of the standard error are the same number.
+    is_weighted = scale == "counts" and counts_method == "voom"
+    plan = plan_fit(design, min_replicates, standard_error if is_weighted else "exact", n_threads)
     if scale == "log2":
         dense = checked_log2(values)
         is_tested = np.ones(n_genes, dtype=bool)
@@ -189,8 +193,8 @@ def fit_effects(
     if plan.is_hopeless:
         return _untested(plan, np.zeros(n_genes, dtype=bool))
     is_tested = filter_by_expression(counts, library_size, plan.min_group_size, n_threads=n_threads)
-    if not is_tested.any():
-        return _untested(plan, is_tested)
+    if np.count_nonzero(is_tested) < FEWEST_COUNTED_GENES:
+        return _untested(plan, np.zeros(n_genes, dtype=bool))
     tested_library = counts.library_sizes(is_tested)
     reject_empty_samples(tested_library, "counts only in genes that do not pass the count filter")
     factors = normalization_factors(
@@ -202,6 +206,12 @@ def fit_effects(
     else:
         fit = _fit_log_counts(counts, library, is_tested, plan, dtype)
     return _moderated(plan, fit, is_tested, robust=robust, trend=trend)
+
+
+def require_choice(name: str, given: str, known: Sequence[str]) -> None:
+    """Raise ValueError where an argument is none of the known words."""
+    if given not in known:
+        raise ValueError(f"{name} is one of {', '.join(map(repr, known))}, not {given!r}")
 
 
 @dataclass(frozen=True)
@@ -259,6 +269,7 @@ def plan_fit(
     n_threads: int,
     *,
     borrows_variance: bool = False,
+    has_first_plate: bool = True,
 ) -> FitPlan:
     """Return the reduced system, the status of every condition and the comparisons that are needed.
 
@@ -310,6 +321,7 @@ def plan_fit(
         site=pair_site,
         control=pair_control,
         standard_error=standard_error,
+        has_first_plate=has_first_plate,
         n_threads=n_threads,
     )
     status = tuple(names[index] for index in code)
@@ -383,8 +395,8 @@ def _fit_voom(
     def tiles_of(part: int) -> CountTiles:
         """Return the log counts of some genes; kept for the second pass where all genes are one part."""
         if part not in held:
-            by_gene = of_fit.by_gene(genes[part], n_threads=plan.n_threads)
             held.clear()
+            by_gene = of_fit.by_gene(genes[part], n_threads=plan.n_threads)
             held[part] = CountTiles(by_gene, plan.equations.order, library_of_fit)
         return held[part]
 
@@ -491,7 +503,10 @@ def moderated_fit(
     trend: bool,
 ) -> EffectFit:
     """Return a fit with moderated variances; arrays are of the tested genes."""
-    variance = sigma**2
+    with np.errstate(over="ignore"):
+        variance = sigma**2
+    if np.isinf(variance).any():
+        raise BadInputError("values are so large that their variance is infinite; are they logarithms?")
     prior = fit_prior(variance, residual_df, covariate=mean if trend else None, robust=robust)
     return EffectFit(
         design=plan.design,

@@ -62,7 +62,7 @@ def fit_context(
         samples: rows of ``core/sample`` of one dataset and context.
         sample_ids: sample of each row of the values, ascending.
         gene_ids: gene of each column, ascending.
-        values: log2 values (NaN where a value is not stored) or counts.
+        values: log2 values, one for every sample and gene (a gap, NaN, is refused), or counts.
         value_scale: scale of the values.
         n_threads: threads of the fits.
     """
@@ -136,7 +136,9 @@ class FittedUnit:
                 # A gene that is constant in every sample, without a prior to learn from, has no test.
                 None if np.isfinite(p).all() else np.isfinite(p),
             )
-        self._conditions = pl.concat([self._condition_rows(fit, conditions), self._idle_conditions()])
+        self._conditions = pl.concat(
+            [self._condition_rows(fit, conditions), self._idle_conditions(fit.residual_df)]
+        )
         self._gene_variance.append(self._variances(fit, "grouped"))
 
     def replicate_rows(self) -> Iterator[pl.DataFrame]:
@@ -149,6 +151,7 @@ class FittedUnit:
         assert fit.design.sample_of_treated is not None
         sample_ids = self._used["sample_id"].to_numpy()[fit.design.sample_of_treated]
         for block in fit.blocks():
+            has_error = (block.standard_error > 0) | (block.log2_fold_change != 0)
             yield self._rows(
                 REPLICATE_EFFECT.polars_schema,
                 {"sample_id": sample_ids[block.conditions]},
@@ -157,7 +160,8 @@ class FittedUnit:
                     "log2_fold_change": block.log2_fold_change,
                     "standard_error": block.standard_error,
                 },
-                None,
+                # As above: an effect of 0 with a standard error of 0.
+                None if has_error.all() else has_error,
             )
         self._gene_variance.append(self._variances(fit, "separate"))
 
@@ -190,14 +194,15 @@ class FittedUnit:
                 pl.when(pl.col("qc_flags").list.contains(flag)).then(pl.lit(flag))
                 for flag in (*EXCLUDING_FLAGS, "dose_missing", "dose_zero")
             ),
-            pl.lit("no counts"),
+            pl.lit("no counts" if self._scale == "counts" else "no values"),
         )
         reasons = left_out.select(reason=reason)["reason"].value_counts(name="n", sort=True)
         return RowAccount(
             n_in=self._samples.height,
             n_out=self._used.height,
             dropped=dict(zip(reasons["reason"], reasons["n"], strict=True)),
-            noted=Counter(f"conditions {status}" for status in self._conditions["status"]),
+            noted=Counter(f"conditions {status}" for status in self._conditions["status"])
+            + Counter({"without a donor, so that no sample's is a term": self._n_without_donor()}),
             unit="samples",
         )
 
@@ -240,6 +245,11 @@ class FittedUnit:
         donor = self._used["donor_id"]
         return {"donor": donor.to_numpy()} if not donor.has_nulls() and donor.n_unique() > 1 else {}
 
+    def _n_without_donor(self) -> int:
+        """Return the samples for want of whose donor the others' are no term of the model."""
+        donor = self._used["donor_id"]
+        return donor.null_count() if donor.drop_nulls().n_unique() > 1 else 0
+
     def _rows(
         self,
         schema: pl.Schema,
@@ -261,9 +271,10 @@ class FittedUnit:
     def _condition_rows(self, fit: EffectFit, summary: "_ConditionSummary") -> pl.DataFrame:
         """Return the rows of the conditions of a fit."""
         design, n = fit.design, fit.design.n_treated
-        prior_df = np.broadcast_to(fit.prior.df, fit.sigma.shape)
-        finite_prior = prior_df[np.isfinite(prior_df)]
-        cutoff = summary.cutoff
+        prior_df = (
+            float(np.median(np.broadcast_to(fit.prior.df, fit.sigma.shape))) if len(fit.sigma) else np.inf
+        )
+        cutoff, significant_over_unit = summary.over_unit()
         fitted = pl.DataFrame(
             {
                 "condition_id": design.treated,
@@ -273,11 +284,11 @@ class FittedUnit:
                 "status": [str(status) for status in fit.status],
                 "control_scope": [None if scope is None else str(scope) for scope in fit.control_scope],
                 "residual_df": float(fit.residual_df),
-                "prior_df": float(np.median(finite_prior)) if finite_prior.size else None,
+                "prior_df": None if np.isinf(prior_df) else prior_df,
                 "n_genes_tested": summary.n_tested,
                 "n_genes_significant": summary.n_significant,
                 "p_value_cutoff": cutoff,
-                "n_genes_significant_unit": summary.significant_over_unit(),
+                "n_genes_significant_unit": significant_over_unit,
             },
             schema_overrides={
                 "control_scope": pl.String,
@@ -301,7 +312,7 @@ class FittedUnit:
         )
         return _described(rows)
 
-    def _idle_conditions(self) -> pl.DataFrame:
+    def _idle_conditions(self, residual_df: float = 0.0) -> pl.DataFrame:
         """Return a row per condition of which no sample takes part."""
         in_condition = self._samples.filter(pl.col("condition_id").is_not_null())
         idle = in_condition.join(self._used, on="condition_id", how="anti").unique(
@@ -315,7 +326,7 @@ class FittedUnit:
             is_estimable=pl.lit(value=False),
             status=pl.lit("no_usable_sample"),
             control_scope=pl.lit(None, pl.String),
-            residual_df=0.0,
+            residual_df=float(residual_df),
             prior_df=pl.lit(None, pl.Float64),
             n_genes_tested=0,
             n_genes_significant=0,
@@ -367,30 +378,27 @@ class _ConditionSummary:
     def __init__(self, fit: EffectFit) -> None:
         n = fit.design.n_treated
         self.n_tested, self.n_significant = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
-        self._over_unit = SignificanceCutoff(SIGNIFICANCE)
-        self._blocks: list[tuple[np.ndarray, np.ndarray]] = []
+        self._small: list[tuple[np.ndarray, np.ndarray]] = []
 
     def add(self, conditions: np.ndarray, p: np.ndarray, adjusted: np.ndarray) -> None:
         """Take in a block of p-values, conditions × genes."""
         self.n_tested[conditions] = np.isfinite(p).sum(axis=1)
         self.n_significant[conditions] = (adjusted < SIGNIFICANCE).sum(axis=1)
-        self._over_unit.add(p)
-        row, _ = np.nonzero(p <= SIGNIFICANCE)
-        self._blocks.append((conditions[row].astype(np.int32), p[p <= SIGNIFICANCE]))
+        row, gene = np.nonzero(p <= SIGNIFICANCE)
+        self._small.append((conditions[row].astype(np.int32), p[row, gene]))
 
-    @property
-    def cutoff(self) -> float | None:
-        """Largest p-value that is significant over the unit; None where none is."""
-        value = self._over_unit.value
-        return value if value >= 0 else None
-
-    def significant_over_unit(self) -> np.ndarray:
-        """Return the genes of each condition that are significant over the unit."""
-        cutoff, counts = self.cutoff, np.zeros_like(self.n_tested)
-        if cutoff is not None:
-            for conditions, p in self._blocks:
-                counts += np.bincount(conditions[p <= np.float32(cutoff)], minlength=len(counts))
-        return counts
+    def over_unit(self) -> tuple[float | None, np.ndarray]:
+        """Return the largest p-value that is significant over all tests, if any, and counts of conditions."""
+        family = SignificanceCutoff(SIGNIFICANCE)
+        for _, p in self._small:
+            family.add(p)
+        family.n_tests = int(self.n_tested.sum())
+        cutoff, counts = family.value, np.zeros_like(self.n_tested)
+        if cutoff < 0:
+            return None, counts
+        for conditions, p in self._small:
+            counts += np.bincount(conditions[p <= cutoff], minlength=len(counts))
+        return cutoff, counts
 
 
 REASONS = {

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import sparse
 
-from etl.effects.blocks import FloatArray, IntArray, Matrix
+from etl.arrays import FloatArray, IntArray, Matrix
 from etl.errors import BadInputError
 from etl.expression.counts import SparseCounts, named
 
@@ -57,8 +57,8 @@ def checked_log2(values: Matrix | SparseCounts, *, may_be_missing: bool = False)
     dense = values.toarray() if isinstance(values, sparse.spmatrix | sparse.sparray) else np.asarray(values)
     if dense.dtype.kind not in "fiub":
         raise BadInputError(f"values have the type {dense.dtype}, numbers are needed")
-    if dense.dtype.kind != "f":
-        return dense.astype(np.float64)
+    if dense.dtype not in (np.float32, np.float64):
+        dense = dense.astype(np.float64)
     rule, bad = (
         ("are infinite; a value is finite or missing (NaN)", np.isinf)
         if may_be_missing

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, special
 
-from etl.effects.blocks import FloatArray
+from etl.arrays import FloatArray
 from etl.effects.f_distribution import log_density_of_log, tails
 from etl.effects.lowess import weighted_lowess
 from etl.effects.multiple_testing import benjamini_hochberg

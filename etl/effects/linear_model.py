@@ -27,9 +27,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from etl.effects.blocks import FloatArray, IntArray
+from etl.arrays import FloatArray, IntArray
 from etl.effects.expression_tiles import Tiles
 from etl.effects.normal_equations import (
+    UNRELATED,
     NormalEquations,
     accumulate,
     fit_gene,
@@ -60,8 +61,10 @@ class Comparisons(NamedTuple):
     """Base of each: distinct vectors g that variances are measured from."""
     base_control: IntArray
     """Control of each base."""
-    base_site: IntArray
-    """Reference site of each base; -1 for exact variances."""
+    base_vector: FloatArray
+    """Reference of each base, bases x kept columns; of the limma form."""
+    is_limma: bool
+    """Whether variances have the limma form, measured from reference levels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,8 @@ class LinearModel:
         site: site of each comparison whose condition is -1; ignored otherwise.
         control: control condition of each comparison.
         standard_error: form of the variances of weighted fits.
+        has_first_plate: whether the plate that sorts first holds the first plate of the whole study, which
+            matters to the limma form where some samples are left out.
         n_threads: threads over genes.
     """
 
@@ -100,12 +105,25 @@ class LinearModel:
         site: IntArray = NOTHING,
         control: IntArray = NOTHING,
         standard_error: StandardError = "exact",
+        has_first_plate: bool = True,
         n_threads: int = 1,
     ) -> None:
         self.equations = equations
         self.is_limma = standard_error == "limma"
         self.n_threads = n_threads
-        self.comparisons = _comparisons(equations, condition, site, control, is_limma=self.is_limma)
+        base_control, base = np.unique(control, return_inverse=True)
+        base_vector = np.zeros((len(base_control), len(equations.kept)))
+        if self.is_limma:
+            base_vector = _reference_vectors(equations, base_control, has_first_plate)
+        self.comparisons = Comparisons(
+            condition=condition.astype(np.int64),
+            site=site.astype(np.int64),
+            control=control.astype(np.int64),
+            base=base.astype(np.int64),
+            base_control=base_control.astype(np.int64),
+            base_vector=base_vector,
+            is_limma=self.is_limma,
+        )
 
     @property
     def n_comparisons(self) -> int:
@@ -206,40 +224,29 @@ def over_genes(run: Callable[[slice], None], n_genes: int, n_samples: int, n_thr
             pass
 
 
-def _comparisons(
-    equations: NormalEquations, condition: IntArray, site: IntArray, control: IntArray, *, is_limma: bool
-) -> Comparisons:
-    """Return the comparisons as flat arrays, with the vectors their variances are measured from."""
-    base_control, base = np.unique(control, return_inverse=True)
-    base_site = np.full(len(base_control), -1, dtype=np.int64)
-    if is_limma:
-        base_site[:] = _reference_sites(equations)[equations.design.condition_component[base_control]]
-    return Comparisons(
-        condition=condition.astype(np.int64),
-        site=site.astype(np.int64),
-        control=control.astype(np.int64),
-        base=base.astype(np.int64),
-        base_control=base_control.astype(np.int64),
-        base_site=base_site,
-    )
+def _reference_vectors(equations: NormalEquations, controls: IntArray, has_first_plate: bool) -> FloatArray:
+    """Return what R's coefficient of each control adds to ours: weights of kept columns, controls x columns.
 
-
-def _reference_sites(equations: NormalEquations) -> IntArray:
-    """Return a site on the plate that R leaves out of the design matrix, per component.
-
-    With treatment contrasts that is the first plate; of components without it, whose columns add up to those
-    of their conditions, R's QR drops the last one.
+    R leaves the first level of every term out of the design matrix (treatment contrasts), and its QR drops
+    every column that follows from those before it; these stand at zero. Ours has other columns at zero. Two
+    solutions differ by a vector of the null space, which the columns that R has at zero determine.
     """
     design = equations.design
-    site_component = design.column_component[design.site_columns[:, 0]]
-    reference = np.zeros(design.n_components, dtype=np.int64)
-    for component in range(design.n_components):
-        sites = np.flatnonzero(site_component == component)
-        if sites.size:
-            plates = design.site_columns[sites, 0]
-            first = plates.min() == 0
-            reference[component] = sites[np.argmin(plates) if first else np.argmax(plates)]
-    return reference
+    null = equations.null_space()
+    of_conditions, of_columns = null[: design.n_conditions], null[design.n_conditions :]
+    first = [np.flatnonzero(design.column_term == term)[0] for term in range(design.n_terms)]
+    first = first if has_first_plate else first[1:]
+    at_zero: list[int] = []
+    for column in [*first, *np.flatnonzero(design.column_occupied)[::-1].tolist()]:
+        wider = [*at_zero, column]
+        if np.linalg.matrix_rank(of_columns[wider], tol=UNRELATED) == len(wider):
+            at_zero = wider
+        if len(at_zero) == null.shape[1]:
+            break
+    weights = np.linalg.solve(of_columns[at_zero].T, of_conditions[controls].T).T
+    vector = np.zeros((len(controls), design.n_columns))
+    vector[:, at_zero] = -weights
+    return vector[:, equations.kept]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -247,11 +254,8 @@ def _base_vectors(cell_weight, inverse, layout, wanted, vector, product, square)
     """Write g (bases x kept columns), V g and g' V g of every base."""
     for b in range(len(wanted.base_control)):
         vector[b, :] = 0.0
-        if wanted.base_site[b] >= 0:
-            for term in range(layout.site_columns.shape[1]):
-                column = layout.site_columns[wanted.base_site[b], term]
-                if column >= 0:
-                    vector[b, column] += 1.0
+        if wanted.is_limma:
+            vector[b, :] = wanted.base_vector[b]
         elif not layout.is_pinned[wanted.base_control[b]]:
             control = wanted.base_control[b]
             low, high = layout.condition_start[control], layout.condition_start[control + 1]
@@ -318,7 +322,6 @@ def _variances(cell_weight, inverse, layout, wanted, treated, control, covarianc
     mean = np.empty(n_columns)
     for b in range(n_bases):
         k = wanted.base_control[b]
-        is_limma = wanted.base_site[b] >= 0
         base_between[b, :] = 0.0
         if layout.is_pinned[k]:
             base_variance[b] = square[b]
@@ -326,7 +329,7 @@ def _variances(cell_weight, inverse, layout, wanted, treated, control, covarianc
         own, quadratic, toward = _own_terms(k, cell_weight, inverse, layout, product[b])
         base_weight[b] = own
         base_variance[b] = own + quadratic - 2.0 * toward + square[b]
-        if is_limma:
+        if wanted.is_limma:
             mean[:] = 0.0
             low, high = layout.condition_start[k], layout.condition_start[k + 1]
             for cell in range(low, high):
@@ -344,7 +347,7 @@ def _variances(cell_weight, inverse, layout, wanted, treated, control, covarianc
             quadratic = site_product(wanted.site[i], wanted.site[i], inverse, layout)
             toward = site_level(wanted.site[i], product[b], layout)
         through_columns = max(quadratic - 2.0 * toward + square[b], 0.0)
-        if wanted.base_site[b] >= 0:
+        if wanted.is_limma:
             treated[i] = own + through_columns
             control[i] = base_variance[b]
             between = 0.0
@@ -370,7 +373,7 @@ def _variances(cell_weight, inverse, layout, wanted, treated, control, covarianc
 def _are_simple(wanted, layout):  # type: ignore[no-untyped-def]
     """Say whether all variances are measured from zero: exact ones against pinned controls."""
     for b in range(len(wanted.base_control)):
-        if wanted.base_site[b] >= 0 or not layout.is_pinned[wanted.base_control[b]]:
+        if wanted.is_limma or not layout.is_pinned[wanted.base_control[b]]:
             return False
     return True
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from etl.effects.blocks import FloatArray
+from etl.arrays import FloatArray
 from etl.effects.student_t import LN_10, two_sided_log10_p, two_sided_p
 
 SHARE_OF_EFFECTS = 0.01
@@ -27,6 +27,8 @@ EFFECT_SD_LIMITS = (0.1, 4.0)
 LOWEST_LOG10_P = -290.0
 """Where p itself no longer holds the digits that its quantile needs."""
 SOLVER_STEPS = 30
+NORMAL_PRIOR_DF = 1e6
+"""Prior df above which the odds are those of a normal distribution."""
 
 
 def log_odds(
@@ -69,7 +71,9 @@ def log_odds(
     n_genes = t.shape[1]
     variance = np.broadcast_to(np.square(unscaled_sd, dtype=np.float64), t.shape)
     df = np.broadcast_to(np.asarray(total_df, dtype=np.float64), n_genes)
-    is_normal = np.isinf(np.broadcast_to(np.asarray(prior_df, dtype=np.float64), n_genes)) | np.isinf(df)
+    is_normal = (
+        np.broadcast_to(np.asarray(prior_df, dtype=np.float64), n_genes) > NORMAL_PRIOR_DF
+    ) | np.isinf(df)
     known = np.asarray(prior_variance, dtype=np.float64)
     known = known[~np.isnan(known)]
     with np.errstate(divide="ignore"):
@@ -93,7 +97,8 @@ def log_odds(
                 0.5 * square * (1.0 - 1.0 / ratio),
                 0.5 * (1.0 + np.where(np.isinf(d), 0.0, d)) * np.log1p(excess),
             )
-        odds[row, tested] = prior_odds - 0.5 * np.log(ratio) + gain
+        with np.errstate(invalid="ignore"):  # without any prior variance there are no odds
+            odds[row, tested] = prior_odds - 0.5 * np.log(ratio) + gain
     return odds, v0
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from etl.effects.blocks import FloatArray, IntArray
+from etl.arrays import FloatArray, IntArray
 
 DELTA_SHARE = 0.01
 """Anchor distance as a share of the range of x."""

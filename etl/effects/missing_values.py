@@ -7,14 +7,15 @@ suits small studies.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from etl.effects.blocks import FloatArray, IntArray, Matrix
+from etl.arrays import FloatArray, IntArray, Matrix
 from etl.effects.design import Design, Labels, build_design
 from etl.effects.expression_tiles import DenseTiles
-from etl.effects.fit import EffectFit, moderated_fit, plan_fit
+from etl.effects.fit import EffectFit, moderated_fit, plan_fit, require_choice
 from etl.effects.input_checks import checked_log2, checked_shape
 from etl.effects.linear_model import StandardError, combined_variance
 from etl.expression.counts import SparseCounts
@@ -51,6 +52,7 @@ def fit_with_missing_values(
     of the standard error takes the correlation of coefficients from the design without gaps, as
     ``contrasts.fit`` does.
     """
+    require_choice("standard_error", standard_error, get_args(StandardError))
     design = build_design(condition, plate, is_control, block=block, terms=terms)
     n_genes = checked_shape(values, design.n_samples)
     dense = checked_log2(values, may_be_missing=True).astype(np.float64)
@@ -65,7 +67,8 @@ def fit_with_missing_values(
     for present, genes in _patterns(dense):
         mean[genes] = dense[np.ix_(present, genes)].mean(axis=0)
         part, treated = _without(design, present, condition, plate, is_control, block, terms)
-        own = plan_fit(part, 1, standard_error, 1, borrows_variance=True)
+        has_first_plate = bool((design.plate[present] == 0).any())
+        own = plan_fit(part, 1, standard_error, 1, borrows_variance=True, has_first_plate=has_first_plate)
         fitted = own.model.fit(DenseTiles(dense[np.ix_(present, genes)], own.order))
         residual_df[genes] = max(own.equations.residual_df, 0)
         if own.equations.residual_df > 0:

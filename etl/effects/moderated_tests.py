@@ -9,7 +9,7 @@ import threading
 import numpy as np
 import numpy.typing as npt
 
-from etl.effects.blocks import FloatArray, slices
+from etl.arrays import FloatArray, slices
 from etl.effects.multiple_testing import adjust_rows
 from etl.effects.student_t import StudentTails
 

@@ -20,19 +20,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from etl.effects.blocks import FloatArray
+from etl.arrays import BoolArray, FloatArray
 from etl.effects.likelihood_prior import fit_likelihood
 from etl.effects.robust_prior import fit_winsorized
-
-BoolArray = npt.NDArray[np.bool_]
 
 VARIANCE_FLOOR = 1e-5
 """Smaller shares of the median variance enter the prior as this share: a zero has no logarithm."""
 TREND_STEPS = (3, 6, 30)
 """Genes from which the trend has a second, third and fourth basis column: a line, then a natural cubic
 spline with one and two inner knots. Never more columns than distinct covariates."""
-ROBUST_NEEDS_GENES = 3
-"""Usable genes from which outliers can be told; below, the robust prior is the plain one."""
+FEWEST_GENES = 3
+"""Usable genes from which a prior is learned."""
 NEWTON_STEPS = 50
 
 
@@ -59,7 +57,8 @@ def fit_prior(
     """Return the prior of residual variances, constant or following a smooth trend in a covariate.
 
     By moments, the trend of mean(e) is a natural cubic spline with four columns (fewer below 30 genes), its
-    inner knots at the terciles of the covariate, and var(e) the residual variance of that fit. The robust prior by moments is
+    inner knots at evenly spaced quantiles of the covariate, and var(e) the residual variance of that fit. The
+    robust prior by moments is
     :func:`etl.effects.robust_prior.fit_winsorized`, the prior by likelihood
     :func:`etl.effects.likelihood_prior.fit_likelihood`.
 
@@ -74,7 +73,7 @@ def fit_prior(
             positive residual df are equal.
 
     Returns:
-        The prior; of fewer than two usable genes one with df 0, which leaves variances as they are.
+        The prior; of fewer than three usable genes one with df 0, which leaves variances as they are.
 
     Raises:
         ValueError: a winsorized share is not between 0 and 1/2.
@@ -91,8 +90,10 @@ def fit_prior(
     if covariate is not None:
         covariate = np.asarray(covariate, dtype=np.float64)
         usable &= np.isfinite(covariate)
+        if len(np.unique(covariate[usable])) < 2:
+            covariate = None  # there is nothing to follow
     typical = _typical(s2[usable])
-    if np.count_nonzero(usable) < 2 or typical == 0:
+    if np.count_nonzero(usable) < FEWEST_GENES or typical == 0:
         return VariancePrior(np.asarray(np.nan if not usable.any() else s2[usable].mean()), np.asarray(0.0))
 
     s2, df = s2[usable], df[usable]
@@ -104,7 +105,7 @@ def fit_prior(
         prior_variance, prior_df, gene_df = fit_likelihood(floored, df, inner, robust=robust)
         return _of_all_genes(usable, covariate, prior_variance, prior_df, gene_df)
     by_moments = _fit_moments(floored, df, inner, usable, covariate)
-    if not robust or len(s2) < ROBUST_NEEDS_GENES or np.isinf(by_moments.df):
+    if not robust or np.isinf(by_moments.df):
         return by_moments  # outliers only ever lower the prior df: an infinite one needs no protection
     fit = fit_winsorized(
         s2,

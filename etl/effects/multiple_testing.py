@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from etl.effects.blocks import FloatArray
+from etl.arrays import FloatArray
 
 EVEN_SHARE, LOG_SHARE = 2.0, 1.0
 """Buckets per value: over p itself, where most values of a family without effects lie, and over log p."""

@@ -34,7 +34,7 @@ from numba import njit
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from etl.effects.blocks import FloatArray, IntArray
+from etl.arrays import FloatArray, IntArray
 from etl.effects.design import Design
 
 DEPENDENT = 1e-9
@@ -122,6 +122,26 @@ class NormalEquations:
             means, _ = self._fit_column(column)
             comparable &= np.abs(means[condition] - means[other]) < UNRELATED
         return comparable
+
+    def null_space(self) -> FloatArray:
+        """Return vectors that span what the design cannot tell, (conditions + columns) x their number.
+
+        One per connected component (a constant moves from its plates to its conditions), and one per
+        dependent column.
+        """
+        design = self.design
+        used = np.unique(design.condition_component[np.unique(design.cell_condition)])
+        null = np.zeros((design.n_conditions + design.n_columns, len(used) + len(self.dependent)))
+        is_plate = design.column_term == 0
+        for number, component in enumerate(used):
+            null[: design.n_conditions, number] = design.condition_component == component
+            null[design.n_conditions :, number] = -1.0 * (is_plate & (design.column_component == component))
+        for number, column in enumerate(self.dependent, start=len(used)):
+            means, levels = self._fit_column(column)
+            null[: design.n_conditions, number] = -means
+            null[design.n_conditions :, number] = -levels
+            null[design.n_conditions + column, number] = 1.0
+        return null
 
     def _fit_column(self, column: int) -> tuple[FloatArray, FloatArray]:
         """Return condition effects and column levels (of all columns) that reproduce a dependent column."""

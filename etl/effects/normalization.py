@@ -1,4 +1,4 @@
-"""Library normalization of counts: factors that make libraries comparable, and log counts per million.
+"""Library normalization of counts: factors that make libraries comparable.
 
 Belongs here: what makes libraries comparable. Does not belong here: the choice of genes
 (:mod:`etl.effects.filtering`), and precision weights (:mod:`etl.effects.voom`).
@@ -12,11 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from etl.effects.blocks import FloatArray, Matrix
+from etl.arrays import BoolArray, FloatArray, Matrix
 from etl.errors import BadInputError
 from etl.expression.counts import SparseCounts
 
-BoolArray = npt.NDArray[np.bool_]
 Method = Literal["tmm", "tmmwsp", "rle", "upper_quartile", "none"]
 
 TRIM_RATIO = 0.3
@@ -96,53 +95,16 @@ def normalization_factors(
     return found / np.exp(np.log(found).mean())
 
 
-def log_counts_per_million(counts: FloatArray, effective_library: FloatArray) -> FloatArray:
-    """Return log2((count + 0.5) / (library + 1) * 1e6), the expression value of voom (Law et al. 2014).
-
-    Args:
-        counts: N x b.
-        effective_library: library size times TMM factor, N.
-
-    >>> log_counts_per_million(np.array([[0.0, 7.5]]), np.array([999_999.0])).tolist()
-    [[-1.0, 3.0]]
-    """
-    values = counts + 0.5
-    values /= (effective_library + 1.0)[:, None]
-    values *= 1e6
-    return np.log2(values, out=values)
-
-
-def log_cpm(counts: FloatArray, effective_library: FloatArray, prior_count: float = 2.0) -> FloatArray:
-    """Return log2((count + p) / (library + 2 p) * 1e6) with a prior count p in proportion to the library.
-
-    p = prior_count * library / mean library, so that a gene without counts has the same value in small and
-    large libraries: the expression value of limma-trend (Law et al. 2014; Chen, Lun & Smyth 2016).
-
-    Args:
-        counts: N x b.
-        effective_library: library size times normalization factor, N, of all samples of the fit.
-        prior_count: mean of p.
-
-    >>> log_cpm(np.array([[0.0], [0.0]]), np.array([1e6, 3e6]), prior_count=8).round(3).tolist()
-    [[2.0], [2.0]]
-    """
-    prior = prior_count * effective_library / effective_library.mean()
-    values = counts + prior[:, None]
-    values /= (effective_library + 2.0 * prior)[:, None]
-    values *= 1e6
-    return np.log2(values, out=values)
-
-
 def _tmm(counts: SparseCounts, library_size: FloatArray, keep: BoolArray, n_threads: int) -> FloatArray:
     """Return factors of the trimmed mean of M values before they are scaled.
 
     The reference is the sample whose upper quartile of y / N is nearest to the mean of all, of equally near
     ones the largest library, so that the order of samples does not matter; where most upper quartiles are 0
-    the largest library is taken.
+    the one with the largest sum of square roots of counts is taken.
     """
     upper = _upper_quartiles(counts, keep, n_threads) / library_size
     if np.count_nonzero(upper) * 2 < len(upper):
-        reference = int(np.argmax(library_size))
+        reference = _most_root_counts(counts, keep)
     else:
         reference = _nearest_to_mean(upper, library_size, counts, keep)
     reference_counts = _row(counts, reference, keep)
@@ -171,8 +133,7 @@ def _tmm(counts: SparseCounts, library_size: FloatArray, keep: BoolArray, n_thre
 
 def _tmmwsp(counts: SparseCounts, library_size: FloatArray, keep: BoolArray) -> FloatArray:
     """Return factors of TMM with singleton pairing before they are scaled."""
-    roots = np.array([np.sqrt(_row(counts, sample, keep)).sum() for sample in range(counts.shape[0])])
-    reference = int(np.argmax(roots))
+    reference = _most_root_counts(counts, keep)
     other, other_library = _row(counts, reference, keep), float(library_size[reference])
 
     def factor(sample: int) -> float:
@@ -261,6 +222,11 @@ def _upper_quartiles(counts: SparseCounts, keep: BoolArray, n_threads: int) -> F
     for sample in np.flatnonzero(np.isnan(upper)).tolist():
         upper[sample] = np.quantile(_row(counts, sample, keep)[keep], REFERENCE_QUANTILE)
     return upper
+
+
+def _most_root_counts(counts: SparseCounts, keep: BoolArray) -> int:
+    """Return the sample with the largest sum of square roots of counts: many genes, and many counts."""
+    return int(np.argmax([np.sqrt(_row(counts, i, keep)).sum() for i in range(counts.shape[0])]))
 
 
 def _nearest_to_mean(

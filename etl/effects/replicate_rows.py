@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from etl.effects.blocks import FloatArray, IntArray
+from etl.arrays import FloatArray, IntArray
 from etl.effects.expression_tiles import TABLE_LENGTH, VOOM_PRIOR
 from etl.effects.voom import PrecisionCurve, library_shift, precision
 from etl.expression.counts import SparseCounts

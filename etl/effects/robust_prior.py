@@ -15,7 +15,7 @@ from functools import cache
 import numpy as np
 from scipy import special, stats
 
-from etl.effects.blocks import FloatArray
+from etl.arrays import FloatArray
 from etl.effects.f_distribution import log_density_of_log, log_upper_tail, quantile, upper_tail, with_df1
 from etl.effects.lowess import lowess
 from etl.effects.root_finding import find_root

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from etl.effects.blocks import FloatArray
+from etl.arrays import FloatArray
 
 LN_10 = math.log(10.0)
 HALF_LOG_PI = 0.5 * math.log(math.pi)

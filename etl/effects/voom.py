@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from etl.effects.blocks import FloatArray
+from etl.arrays import FloatArray
 from etl.effects.lowess import Curve, lowess
 
 SPAN = 0.5
@@ -48,7 +48,8 @@ def fit_mean_variance_trend(mean_log_cpm: FloatArray, sigma: FloatArray, library
     top = float(curve.y.max())
     if top <= 0:
         return Curve(curve.x, np.ones_like(curve.y))  # every gene is fitted exactly: no sample is preferred
-    return Curve(curve.x, np.maximum(curve.y, TREND_FLOOR * top))
+    # Lowess of few genes may dip below zero: its size counts, as in the power of four that is taken of it.
+    return Curve(curve.x, np.maximum(np.abs(curve.y), TREND_FLOOR * top))
 
 
 def library_shift(effective_library: FloatArray) -> FloatArray:

@@ -12,19 +12,15 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Self, TypeAlias
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 from scipy import sparse
 
+from etl.arrays import BoolArray, FloatArray, IntArray, Matrix
 from etl.errors import BadInputError
-
-Matrix: TypeAlias = np.ndarray | sparse.csr_array | sparse.csr_matrix | sparse.csc_array | sparse.csc_matrix
-FloatArray: TypeAlias = npt.NDArray[np.float64]
-IntArray: TypeAlias = npt.NDArray[np.int64]
-BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 LARGEST_COUNT = 2**32 - 1
 BLOCK_VALUES = 4_000_000

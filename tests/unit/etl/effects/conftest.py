@@ -10,6 +10,8 @@ import polars as pl
 import pytest
 
 from etl.effects.estimate import EffectEstimates, estimate_effects
+from etl.effects.expression_tiles import CountTiles
+from etl.expression.counts import SparseCounts
 
 Table = Callable[[str], pl.DataFrame]
 
@@ -68,6 +70,13 @@ def estimated(table: Table) -> Callable[..., tuple[list[str], EffectEstimates]]:
         return genes, effects
 
     return estimate
+
+
+def log_counts(counts: np.ndarray, library: np.ndarray, prior: np.ndarray | None = None) -> np.ndarray:
+    """Log counts per million as a fit sees them, samples x genes."""
+    by_gene = SparseCounts.from_matrix(counts).by_gene()
+    tiles = CountTiles(by_gene, np.arange(len(library)), np.asarray(library, dtype=np.float64), prior)
+    return tiles.tile(slice(0, tiles.n_genes)).T
 
 
 def by_gene(genes: list[str], effects: EffectEstimates) -> pl.DataFrame:

@@ -705,7 +705,7 @@ def test_few_genes_do(way: dict[str, Any], n_genes: int) -> None:
         return
     effects = estimate_effects(values, **labels, **way)
     assert effects.p_value.shape == (12 if "replicates" in way else 4, n_genes)
-    if n_genes:
+    if n_genes > (way["scale"] == "counts"):
         assert set(effects.status) == {"estimable"}
         assert np.isfinite(effects.p_value).all()
     else:
@@ -805,12 +805,12 @@ def test_counts_are_no_log2_values() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"scale": "ln"}, "scale is 'log2' or 'counts', not 'ln'"),
-        ({"scale": "Log2"}, "scale is 'log2' or 'counts', not 'Log2'"),
+        ({"scale": "ln"}, "scale is one of 'log2', 'counts', not 'ln'"),
+        ({"scale": "Log2"}, "scale is one of 'log2', 'counts', not 'Log2'"),
         ({"replicates": "pooled"}, "replicates are 'grouped' or 'separate', not 'pooled'"),
-        ({"standard_error": "robust"}, "standard_error is 'exact' or 'limma', not 'robust'"),
-        ({"counts_method": "vst"}, "counts_method is 'voom' or 'trend', not 'vst'"),
-        ({"scale": "counts", "normalization": "quantile"}, "method is one of tmm, .*, not 'quantile'"),
+        ({"standard_error": "robust"}, "standard_error is one of 'exact', 'limma', not 'robust'"),
+        ({"counts_method": "vst"}, "counts_method is one of 'voom', 'trend', not 'vst'"),
+        ({"normalization": "quantile"}, "normalization is one of 'tmm', .*, not 'quantile'"),
         ({"missing_values": "impute"}, "missing_values is 'reject' or 'allow', not 'impute'"),
         ({"scale": "counts", "missing_values": "allow"}, "for log2 values with grouped replicates only"),
         ({"replicates": "separate", "missing_values": "allow"}, "with grouped replicates only"),
@@ -819,3 +819,87 @@ def test_counts_are_no_log2_values() -> None:
 def test_unknown_words_are_refused(arguments: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         estimate_effects(np.full((24, 2), 50), **layout(), **{"scale": "log2"} | arguments)
+
+
+def test_a_single_counted_gene_is_not_tested() -> None:
+    # Its counts are the library they are compared with.
+    counts = np.random.default_rng(0).poisson(50, size=(6, 1))
+    effects = estimate_effects(
+        counts,
+        condition=["", "", "", "a", "a", "a"],
+        plate=None,
+        is_control=[True] * 3 + [False] * 3,
+        scale="counts",
+    )
+    assert [str(status) for status in effects.status] == ["no_tested_gene"]
+    assert not effects.is_tested.any()
+
+
+def test_values_whose_variance_overflows_are_refused() -> None:
+    values = np.random.default_rng(0).normal(size=(6, 5)) * 1e160
+    with pytest.raises(BadInputError, match="are they logarithms"):
+        estimate_effects(
+            values,
+            condition=["", "", "", "a", "a", "a"],
+            plate=None,
+            is_control=[True] * 3 + [False] * 3,
+            scale="log2",
+        )
+
+
+def test_limma_standard_errors_with_a_donor_term_are_those_of_treatment_contrasts() -> None:
+    rng = np.random.default_rng(4)
+    n = 60
+    counts = rng.negative_binomial(3, 0.02, size=(n, 40))
+    condition, plate, donor = rng.integers(0, 5, n), rng.integers(0, 3, n), rng.integers(0, 3, n)
+    is_control = condition == 0
+    arguments = {
+        "condition": condition,
+        "plate": plate,
+        "is_control": is_control,
+        "terms": {"donor": donor},
+        "scale": "counts",
+        "robust": False,
+    }
+    exact = estimate_effects(counts, **arguments)
+    limma = estimate_effects(counts, **arguments, standard_error="limma")
+    # Permuting the donors' names changes the reference level, and with it limma's form only.
+    swapped = estimate_effects(counts, **arguments | {"terms": {"donor": 2 - donor}}, standard_error="limma")
+    tested = exact.is_tested
+    ratio = limma.standard_error[:, tested] / exact.standard_error[:, tested]
+    assert 1e-4 < np.abs(ratio - 1).max() < 0.2
+    assert np.abs(swapped.standard_error[:, tested] / limma.standard_error[:, tested] - 1).max() > 1e-5
+
+
+def test_limma_standard_errors_of_a_gene_without_the_first_plate_use_the_last_one() -> None:
+    rng = np.random.default_rng(7)
+    condition = np.tile(["", "", "a", "b", "c"], 6)
+    plate = np.repeat([0, 1, 2], 10)
+    values = rng.normal(size=(30, 12))
+    values[plate == 0, 0] = np.nan
+    effects = estimate_effects(
+        values,
+        condition=condition,
+        plate=plate,
+        is_control=condition == "",
+        scale="log2",
+        missing_values="allow",
+        standard_error="limma",
+        robust=False,
+        trend=False,
+    )
+
+    # s of ``~ 0 + condition + plate`` on the samples left, with the last plate as reference, and rho of all.
+    def covariance(kept: np.ndarray, reference: int) -> np.ndarray:
+        levels = np.array(["", "a", "b", "c"])
+        columns = [condition[kept] == level for level in levels]
+        columns += [plate[kept] == p for p in np.unique(plate[kept]) if p != reference]
+        matrix = np.column_stack(columns).astype(float)
+        return np.linalg.inv(matrix.T @ matrix)
+
+    own, whole = covariance(plate > 0, 2), covariance(plate >= 0, 0)
+    s = np.sqrt(np.diag(own))
+    rho = whole[0, 1:4] / np.sqrt(whole[0, 0] * np.diag(whole)[1:4])
+    expected = np.sqrt(s[1:4] ** 2 + s[0] ** 2 - 2 * rho * s[0] * s[1:4])
+    found = effects.standard_error[:, 0] / np.sqrt(effects.posterior_variance[0])
+    np.testing.assert_allclose(found, expected, rtol=1e-10)

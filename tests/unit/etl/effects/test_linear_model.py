@@ -160,3 +160,47 @@ def test_threads_do_not_change_a_result() -> None:
     ]
     assert np.array_equal(results[0].difference, results[1].difference)
     assert np.array_equal(results[0].variance, results[1].variance)
+
+
+def r_design(design: Design) -> tuple[list[int], np.ndarray]:
+    """Columns of ``~ 0 + condition + plate + ...`` that R's QR keeps, and which of them are conditions."""
+    candidates = [(c, design.condition == c) for c in np.unique(design.condition)]
+    for column in range(design.n_columns):
+        is_first = column == np.flatnonzero(design.column_term == design.column_term[column])[0]
+        if not is_first:
+            candidates.append((-1, (design.site_columns[design.site] == column).any(axis=1)))
+    matrix, conditions = np.zeros((design.n_samples, 0)), []
+    for condition, column in candidates:
+        wider = np.column_stack([matrix, column.astype(float)])
+        if np.linalg.matrix_rank(wider) > matrix.shape[1]:
+            matrix = wider
+            conditions.append(condition)
+    return conditions, matrix
+
+
+@given(layouts())
+@settings(max_examples=60, deadline=None)
+def test_limmas_parts_are_those_of_the_coefficients_that_r_keeps(design: Design) -> None:
+    equations = reduce(design)
+    treated, control = estimable_pairs(design)
+    known = equations.are_comparable(treated, control)
+    treated, control = treated[known], control[known]
+    if not len(treated):
+        return
+    model = LinearModel(
+        equations,
+        condition=treated,
+        site=np.full(len(treated), -1),
+        control=control,
+        standard_error="limma",
+    )
+    conditions, matrix = r_design(design)
+    covariance = np.linalg.inv(matrix.T @ matrix)
+    at = {condition: position for position, condition in enumerate(conditions)}
+    t, k = [at[c] for c in treated], [at[c] for c in control]
+    of_treated, of_control = model.variance_parts
+    np.testing.assert_allclose(of_treated, covariance[t, t], rtol=1e-9)
+    np.testing.assert_allclose(of_control, covariance[k, k], rtol=1e-9)
+    np.testing.assert_allclose(
+        model.correlation, covariance[t, k] / np.sqrt(covariance[t, t] * covariance[k, k]), atol=1e-9
+    )

@@ -8,9 +8,10 @@ from hypothesis.extra import numpy as hnp
 from scipy import sparse, stats
 
 from etl.effects import normalization
-from etl.effects.normalization import log_counts_per_million, log_cpm, normalization_factors
+from etl.effects.normalization import normalization_factors
 from etl.errors import BadInputError
 from etl.expression.counts import SparseCounts
+from tests.unit.etl.effects.conftest import log_counts
 
 EDGER = {
     "tmm": ("TMM", 1e-14),
@@ -55,7 +56,8 @@ def test_log_counts_with_a_prior_equal_edger(table, drugseq) -> None:
     values = counts.to_csr().toarray()[:, columns]
     library = (sizes["lib.size"] * sizes["TMM"]).to_numpy()
     wanted = expected.select(sizes["id"].to_list()).to_numpy().T
-    assert np.abs(log_cpm(values, library) - wanted).max() < 1e-13
+    prior = 2.0 * library / library.mean()
+    assert np.abs(log_counts(values, library, prior) - wanted).max() < 1e-13
 
 
 def expected_tmm(counts: np.ndarray, library: np.ndarray, reference: int) -> np.ndarray:
@@ -162,9 +164,15 @@ def test_an_unknown_method_is_named() -> None:
         normalization_factors(np.ones((2, 2)), np.full(2, 2.0), method="median")
 
 
-def test_log_counts_do_not_change_their_input() -> None:
-    counts, library = np.array([[0.0, 5.0], [2.0, 9.0]]), np.array([5.0, 11.0])
-    before = counts.copy()
-    log_counts_per_million(counts, library)
-    log_cpm(counts, library)
-    assert counts.tolist() == before.tolist()
+def test_where_most_upper_quartiles_are_zero_the_reference_has_the_most_root_counts() -> None:
+    rng = np.random.default_rng(2)
+    counts = np.zeros((9, 40), dtype=np.int64)
+    counts[:, :8] = rng.poisson(4, (9, 8))
+    counts[0, :3] += 400  # the largest library, on three genes
+    counts[1] = rng.poisson(9, 40)  # the broadest
+    library = counts.sum(axis=1).astype(float)
+    found = normalization_factors(counts, library)
+    assert normalization._most_root_counts(SparseCounts.from_matrix(counts), np.ones(40, dtype=bool)) == 1
+    # Relative to sample 1: its own factor is 1 before all are scaled to a product of 1.
+    order = [1, 0, *range(2, 9)]
+    np.testing.assert_allclose(normalization_factors(counts[order], library[order]), found[order], rtol=1e-12)

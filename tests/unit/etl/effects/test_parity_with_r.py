@@ -10,9 +10,9 @@ from etl.effects.expression_tiles import DenseTiles
 from etl.effects.filtering import filter_by_expression, min_group_size
 from etl.effects.linear_model import LinearModel
 from etl.effects.normal_equations import reduce
-from etl.effects.normalization import log_counts_per_million, normalization_factors
+from etl.effects.normalization import normalization_factors
 from etl.effects.voom import fit_mean_variance_trend, library_shift, precision, precision_curve
-from tests.unit.etl.effects.conftest import by_contrast, by_gene, largest_relative_difference
+from tests.unit.etl.effects.conftest import by_contrast, by_gene, largest_relative_difference, log_counts
 
 EXACT = 1e-12
 """Relative tolerance of everything before t: least squares, variances, prior."""
@@ -179,7 +179,7 @@ def test_every_voom_step_equals_limma(table, drugseq) -> None:
     assert np.abs(factors - sizes["TMM"].to_numpy()).max() < 1e-14
 
     effective = library * factors
-    values = log_counts_per_million(counts.to_numpy(), effective)
+    values = log_counts(counts.to_numpy(), effective)
     expected = table("drugseq.voom_E")
     columns = [kept.index(gene) for gene in expected["id"]]
     ids = sizes["id"].to_list()

@@ -1,7 +1,4 @@
-"""Types of the arrays that are worked on, and cutting an axis into blocks.
-
-Belongs here: what several steps share. Does not belong here: what is done with a block.
-"""
+"""Types of the arrays that numerical modules work on, and cutting an axis into slices."""
 
 from collections.abc import Iterator
 from typing import TypeAlias
@@ -12,6 +9,7 @@ from scipy import sparse
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 IntArray: TypeAlias = npt.NDArray[np.int64]
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
 Matrix: TypeAlias = np.ndarray | sparse.csr_array | sparse.csr_matrix | sparse.csc_array | sparse.csc_matrix
 
 
