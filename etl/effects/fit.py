@@ -47,8 +47,8 @@ CountsMethod = Literal["voom", "trend"]
 FloatType: TypeAlias = type[np.float32] | type[np.float64]
 FEWEST_COUNTED_GENES = 2
 """Genes that must pass the count filter: the counts of a single one are the library it is compared with."""
-ENTRIES_AT_ONCE = 150_000_000
-"""Counts that are held by gene at a time, beside all of them by sample: 0.6 GB."""
+ENTRIES_AT_ONCE = 80_000_000
+"""Counts that are held by gene at a time, beside all of them by sample: 0.3 GB."""
 BLOCK_CELLS = 4_000_000
 """Conditions x genes of one block of effects."""
 LOG_PRIOR = 2.0

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from etl.arrays import FloatArray
+from etl.arrays import FloatArray, slices
 
 EVEN_SHARE, LOG_SHARE = 2.0, 1.0
 """Buckets per value: over p itself, where most values of a family without effects lie, and over log p."""
@@ -15,6 +15,8 @@ CROWDED = 24
 """Values in one bucket from which they are sorted by heap instead of by insertion."""
 LONGEST_FAMILY = 2**29
 """Most p-values of one family; positions are 32-bit numbers."""
+COMPARED_AT_ONCE = 1_000_000
+"""Sorted p-values that are compared with their limits at a time."""
 ONE_BITS = 0x3FF0000000000000
 """Bits of 1.0: those of every smaller positive number are less."""
 
@@ -110,10 +112,14 @@ class SignificanceCutoff:
             self._candidates = [np.concatenate([np.empty(0, np.float32), *self._candidates])]
         self._candidates[0].sort()
         p = self._candidates[0]
-        # The comparison of adjusted p-values with alpha, in its order of operations, so that sets are equal.
-        passes = p.astype(np.float64) * (self.n_tests / np.arange(1, p.size + 1)) <= self.alpha
-        last = np.flatnonzero(passes)[-1:]
-        return p[: int(last[0]) + 1] if last.size else p[:0]
+        for part in reversed(list(slices(p.size, COMPARED_AT_ONCE))):
+            rank = np.arange(part.start + 1, part.stop + 1)
+            # As adjusted p-values are compared with alpha, in that order of operations: sets are equal.
+            passes = p[part].astype(np.float64) * (self.n_tests / rank) <= self.alpha
+            last = np.flatnonzero(passes)[-1:]
+            if last.size:
+                return p[: part.start + int(last[0]) + 1]
+        return p[:0]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

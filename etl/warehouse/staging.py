@@ -35,7 +35,7 @@ from etl.warehouse.layout import COMPRESSION, COMPRESSION_LEVEL, LONGEST_TEXT_ST
 from schemas.table import Table
 
 STAGING = ".staging"
-WRITES_AHEAD = 2
+WRITES_AHEAD = 1
 """Files that wait to be encoded while rows of the next ones are computed; each holds its rows in memory."""
 LONGEST_FOLDER_NAME = 255
 """Bytes that file systems allow for one name."""
