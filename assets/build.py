@@ -1,7 +1,8 @@
 """Building datasets from the command line: the assets of the Dagster UI, run from here.
 
-First the tables of each dataset, in this process; then the fit units, in this process or in several; then the
-tables over all datasets. What is fresh (same files, same code) is left alone unless asked otherwise.
+First the references, then the tables of each dataset, in this process; then the fit units, in this process
+or in several; then the tables over all datasets. What is fresh (same files, same code) is left alone unless
+asked otherwise.
 """
 
 import time
@@ -14,21 +15,24 @@ from dataclasses import dataclass
 import dagster as dg
 
 from assets.checks import CHECKS
-from assets.definition import asset_key
+from assets.definition import asset_key, reference_key
 from assets.definitions import ASSETS
 from assets.fit import QUIET, Fitted, accounts_of, fit
 from assets.instance import instance_of
+from assets.machine import usable_cpus
 from assets.partitions import register
 from assets.resources import COMMAND_TAG, Warehouse
-from assets.workers import default_workers, divide, fit_in_processes, usable_cpus
+from assets.workers import default_workers, divide, fit_in_processes
 from etl.accounting import RowAccount, total
 from etl.errors import ConcurrentWriteError, PerturbhouseError
+from etl.harmonize.snapshots import REFERENCES
 from etl.sources import SOURCES
 from etl.warehouse.fit_units import FitUnit, fit_units
 from etl.warehouse.freshness import (
     are_shared_tables_fresh,
     available,
     is_fresh,
+    is_reference_fresh,
     stale_units,
     tables_of,
     tables_of_all,
@@ -45,7 +49,7 @@ class Built:
         rebuilt: datasets whose own tables were written.
         fresh: datasets whose own tables were up to date.
         failed: datasets whose own tables could not be built, with the error's text; their fit units were
-            left alone.
+            left alone. A reference that cannot be read is named ``reference/<name>``.
         fitted: fit units whose effects were written.
         fresh_units: fit units whose effects were up to date.
         failed_units: fit units that could not be fitted, with the error's text.
@@ -92,6 +96,7 @@ def build(
     failed: dict[str, str] = {}
     accounts: dict[str, dict[str, RowAccount]] = defaultdict(dict)
     with instance_of(warehouse) as instance:
+        failed |= _read_references(instance, warehouse, force=force, progress=progress)
         for dataset_id in chosen:
             try:
                 if not force and is_fresh(dataset_id, root=warehouse.root, raw_root=warehouse.raw_path):
@@ -128,6 +133,23 @@ def build(
         accounts=dict(accounts),
         warnings=warnings,
     )
+
+
+def _read_references(
+    instance: dg.DagsterInstance, warehouse: Warehouse, *, force: bool, progress: Callable[[str], None]
+) -> dict[str, str]:
+    """State which references are here, where this has changed; return those that failed, with the error."""
+    failed: dict[str, str] = {}
+    for reference in REFERENCES:
+        try:
+            has_files = bool(warehouse.references.find(*reference.patterns))
+            is_fresh = is_reference_fresh(reference, warehouse.references, root=warehouse.root)
+            if not is_fresh or (force and has_files):
+                progress(f"reference {reference.name}")
+                _materialize(instance, warehouse, [reference_key(reference.name)])
+        except (PerturbhouseError, OSError) as error:
+            failed[f"reference/{reference.name}"] = str(error)
+    return failed
 
 
 def _chosen(dataset_ids: Sequence[str], warehouse: Warehouse) -> list[str]:

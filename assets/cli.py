@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from assets.machine import usable_cpus
 from assets.resources import Warehouse
 from etl.accounting import RowAccount
 from etl.errors import PerturbhouseError
@@ -21,6 +23,7 @@ from etl.settings import Settings, settings_from
 from etl.warehouse.contents import table_contents
 from etl.warehouse.scan import exists, scan, table_named
 from etl.warehouse.sql import query as run_query
+from schemas.vocabularies import REFERENCE_CHANGES
 
 app = typer.Typer(
     name="perturbhouse",
@@ -180,6 +183,123 @@ def query(
         print(result.head(rows))  # noqa: T201 - as wide as it is: a terminal scrolls, a pipe keeps lines whole
     if result.height > rows:
         console.print(f"{result.height - rows:,} more rows; ask for them with --rows or LIMIT.")
+
+
+@app.command()
+def unresolved(
+    dataset: Annotated[str | None, typer.Option("--dataset", help="Only this dataset.")] = None,
+    doubtful: Annotated[
+        bool, typer.Option("--doubtful", help="Also what is resolved with low confidence or contradicted.")
+    ] = False,
+    rows: Annotated[int, typer.Option("--rows", help="Names to print at most.", min=1)] = 50,
+    write: Annotated[
+        Path | None,
+        typer.Option(
+            "--write", help="CSV to write all of them to, as rows of an overrides table to fill in."
+        ),
+    ] = None,
+    root: Root = None,
+) -> None:
+    """List reported compounds, cell labels and genes without an identifier, most used first.
+
+    Settle a case by a row in <raw>/reference/overrides.csv (entity, dataset_id, reported, value, reason,
+    source); the next build uses it.
+    """
+    from etl.warehouse.unresolved import as_overrides
+    from etl.warehouse.unresolved import unresolved as open_names
+
+    found = open_names(root=_settings(root, None).root, dataset_id=dataset, with_doubtful=doubtful)
+    if write is not None:
+        as_overrides(found).write_csv(write)
+        console.print(f"{found.height:,} name(s) written to {write}: fill in value, reason and source.")
+    shown = RichTable(title="Open names, most used first", title_justify="left")
+    for name, align in (("uses", "right"), ("entity", "left"), ("dataset", "left"), ("reported", "left")):
+        shown.add_column(name, justify=align, overflow="fold")  # type: ignore[arg-type]
+    shown.add_column("why", overflow="fold", ratio=2)
+    shown.add_column("candidates", overflow="fold", ratio=1)
+    for row in found.head(rows).iter_rows(named=True):
+        name = "" if row["name"] in (None, row["reported"]) else f" ({row['name']})"
+        why = (
+            row["reason"] or ""
+            if row["method"] == "unresolved"
+            else f"[{row['method']}] {row['reason'] or ''}"
+        )
+        candidates = ", ".join(row["candidates"][:3])
+        more = f" and {len(row['candidates']) - 3} more" if len(row["candidates"]) > 3 else ""
+        shown.add_row(
+            f"{row['n_uses']:,}",
+            row["entity"],
+            row["dataset_id"],
+            escape(f"{row['reported']}{name}"),
+            escape(why),
+            f"{candidates}{more}",
+        )
+    console.print(shown)
+    counts = found.group_by("entity").len().sort("entity")
+    totals = ", ".join(f"{n:,} {entity}(s)" for entity, n in counts.iter_rows())
+    console.print(f"{totals or 'Nothing'} open; {min(rows, found.height):,} shown (--rows shows more).")
+
+
+@app.command(name="reference-diff")
+def reference_diff(
+    folder: Annotated[Path, typer.Argument(help="Folder of other references, laid out as <raw>/reference.")],
+    rows: Annotated[int, typer.Option("--rows", help="Changes to print at most.", min=1)] = 50,
+    write: Annotated[Path | None, typer.Option("--write", help="CSV to write all changes to.")] = None,
+    root: Root = None,
+    raw: Raw = None,
+) -> None:
+    """Report what other releases of the references would change; nothing in the warehouse is touched.
+
+    Every reported name is resolved again with them: gained, lost, moved to another id, or the same id on
+    other evidence. PubChem's service is not asked; its files are used where the folder holds them.
+    """
+    from etl.harmonize.reference_diff import reference_diff as compare
+    from etl.harmonize.reference_folder import ReferenceFolder
+    from etl.harmonize.structures import standardize
+    from etl.warehouse.unresolved import NAME_TABLES
+
+    if not folder.is_dir():
+        raise PerturbhouseError(f"there is no folder {str(folder)!r}")
+    warehouse = Warehouse.from_settings(_settings(root, raw))
+    # A cache of its own: the warehouse's holds what its own references were made into.
+    other = ReferenceFolder(folder, warehouse.cache_path / "other_references")
+    names = {entity: warehouse.read_all(table) for entity, table in NAME_TABLES.items()}
+    with (
+        console.status("Resolving every name again …"),
+        warehouse.pubchem(other) as pubchem,
+        warehouse.structure_cache() as cache,
+    ):
+        known = partial(standardize, n_workers=usable_cpus(), cache=cache)
+        diff = compare(names, folder=other, pubchem=pubchem, standardize=known)
+    shown = RichTable(title="Names by what would change", title_justify="left")
+    for name, align in (("entity", "left"), ("dataset", "left"), ("names", "right")):
+        shown.add_column(name, justify=align)  # type: ignore[arg-type]
+    for change in REFERENCE_CHANGES:
+        shown.add_column(change, justify="right")
+    counted = {
+        (entity, dataset_id, change): n
+        for entity, dataset_id, change, n in diff.rows.group_by("entity", "dataset_id", "change")
+        .len()
+        .iter_rows()
+    }
+    for (entity, dataset_id), n in diff.n_compared.items():
+        changes = [f"{counted.get((entity, dataset_id, change), 0):,}" for change in REFERENCE_CHANGES]
+        shown.add_row(entity, dataset_id, f"{n:,}", *changes)
+    console.print(shown)
+    for row in diff.rows.head(rows).iter_rows(named=True):
+        was = f"{row['id_before'] or 'unresolved'} ({row['method_before']}, {row['confidence_before']})"
+        now = f"{row['id_after'] or 'unresolved'} ({row['method_after']}, {row['confidence_after']})"
+        console.print(
+            escape(
+                f"{row['change']}: {row['entity']} {row['reported']!r} of {row['dataset_id']}: {was} → {now}"
+            ),
+            highlight=False,
+        )
+    if diff.rows.height > rows:
+        console.print(f"{diff.rows.height - rows:,} more; --rows or --write shows them.")
+    if write is not None:
+        diff.rows.write_csv(write)
+        console.print(f"{diff.rows.height:,} change(s) written to {write}.")
 
 
 @app.command()

@@ -1,18 +1,26 @@
 """Core assets: what was done and measured, harmonized. One function per table."""
 
+from functools import partial
+
 import dagster as dg
 
 from assets.definition import per_dataset, shared
+from assets.machine import usable_cpus
 from assets.partitions import register, unregister_others
 from assets.resources import Warehouse, not_applicable, source_of
 from etl.accounting import merged
 from etl.expression.profiles import expression_rows, gene_axis, library_sizes
-from etl.harmonize.compounds import load_compound_reference, merge_compounds, resolve_compounds
-from etl.harmonize.contexts import load_context_reference, merge_contexts, resolve_contexts
+from etl.harmonize.compound_reference import load_compound_reference
+from etl.harmonize.compounds import merge_compounds, resolve_compounds
+from etl.harmonize.context_reference import load_context_reference
+from etl.harmonize.contexts import merge_contexts, resolve_contexts
 from etl.harmonize.datasets import describe_dataset
-from etl.harmonize.genes import load_gene_reference, merge_genes, resolve_genes
+from etl.harmonize.gene_reference import load_gene_reference
+from etl.harmonize.genes import merge_genes, resolve_genes
+from etl.harmonize.overrides import load_overrides
 from etl.harmonize.samples import harmonize_samples
 from etl.harmonize.screens import harmonize_measurements
+from etl.harmonize.structures import standardize, tautomer_keys
 from etl.sources.base import ScreenSource, TranscriptomicSource
 from etl.validation import check_reported
 from etl.warehouse.fit_units import fit_units, gone, remove
@@ -40,30 +48,38 @@ NO_SAMPLES = "a drug-response screen: its measurements are in core/viability"
 NO_MEASUREMENTS = "transcriptomic: its samples are in core/sample"
 
 
-@dg.asset(**per_dataset(COMPOUND_NAME, SOURCE_FILE), pool="pubchem")
+@dg.asset(**per_dataset(COMPOUND_NAME, SOURCE_FILE, references="compound"), pool="pubchem")
 def compound_name(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
     """Every reported compound with the structure it was resolved to, how, and how sure."""
     dataset_id, raw = context.partition_key, warehouse.raw_folder(context.partition_key)
     reported = check_reported(source_of(context).compounds(raw), ReportedCompound, dataset_id=dataset_id)
-    reference = load_compound_reference(warehouse.reference_folder)
-    with warehouse.pubchem() as pubchem:
+    with warehouse.pubchem() as pubchem, warehouse.structure_cache() as cache:
         rows, account = resolve_compounds(
-            reported, dataset_id=dataset_id, reference=reference, pubchem=pubchem
+            reported,
+            dataset_id=dataset_id,
+            reference=load_compound_reference(warehouse.references),
+            pubchem=pubchem,
+            overrides=load_overrides(warehouse.references).of("compound", dataset_id),
+            standardize=partial(standardize, n_workers=usable_cpus(), cache=cache),
         )
     return warehouse.publish(context, COMPOUND_NAME, rows, account)
 
 
-@dg.asset(**per_dataset(CONTEXT_NAME, SOURCE_FILE))
+@dg.asset(**per_dataset(CONTEXT_NAME, SOURCE_FILE, references="context"))
 def context_name(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
     """Every reported cell label with the cell line or cell type it was resolved to, and how."""
     dataset_id, raw = context.partition_key, warehouse.raw_folder(context.partition_key)
     reported = check_reported(source_of(context).contexts(raw), ReportedContext, dataset_id=dataset_id)
-    reference = load_context_reference(warehouse.reference_folder)
-    rows, account = resolve_contexts(reported, dataset_id=dataset_id, reference=reference)
+    rows, account = resolve_contexts(
+        reported,
+        dataset_id=dataset_id,
+        reference=load_context_reference(warehouse.references),
+        overrides=load_overrides(warehouse.references).of("context", dataset_id),
+    )
     return warehouse.publish(context, CONTEXT_NAME, rows, account)
 
 
-@dg.asset(**per_dataset(GENE_NAME, SOURCE_FILE))
+@dg.asset(**per_dataset(GENE_NAME, SOURCE_FILE, references="gene"))
 def gene_name(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
     """Every reported gene or probe with the gene it was resolved to, and how."""
     source, dataset_id = source_of(context), context.partition_key
@@ -71,8 +87,12 @@ def gene_name(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Mat
         return not_applicable(GENE_NAME, NO_SAMPLES)
     genes = source.genes(warehouse.raw_folder(dataset_id))
     reported = check_reported(genes, ReportedGene, dataset_id=dataset_id)
-    reference = load_gene_reference(warehouse.reference_folder)
-    rows, account = resolve_genes(reported, dataset_id=dataset_id, reference=reference)
+    rows, account = resolve_genes(
+        reported,
+        dataset_id=dataset_id,
+        reference=load_gene_reference(warehouse.references),
+        overrides=load_overrides(warehouse.references).of("gene", dataset_id),
+    )
     return warehouse.publish(context, GENE_NAME, rows, account)
 
 
@@ -156,14 +176,16 @@ def dataset(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Mater
 def compound(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
     """The compounds of all datasets, one row per parent structure."""
     names = warehouse.read_all(COMPOUND_NAME)
-    rows = merge_compounds(names)
+    with warehouse.structure_cache() as cache:
+        keys = partial(tautomer_keys, n_workers=usable_cpus(), cache=cache)
+        rows = merge_compounds(names, tautomer_keys=keys if warehouse.with_tautomer_keys else None)
     return warehouse.publish(context, COMPOUND, rows, merged(names.height, rows.height, unit="names"))
 
 
 @dg.asset(**shared(CONTEXT, CONTEXT_NAME))
 def cell_context(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
     """The cell lines and primary cell types of all datasets."""
-    reference = load_context_reference(warehouse.reference_folder)
+    reference = load_context_reference(warehouse.references)
     names = warehouse.read_all(CONTEXT_NAME)
     rows = merge_contexts(names, reference)
     return warehouse.publish(context, CONTEXT, rows, merged(names.height, rows.height, unit="cell labels"))
@@ -172,7 +194,7 @@ def cell_context(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.
 @dg.asset(**shared(GENE, GENE_NAME))
 def gene(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
     """The genes of all datasets."""
-    reference = load_gene_reference(warehouse.reference_folder)
+    reference = load_gene_reference(warehouse.references)
     names = warehouse.read_all(GENE_NAME)
     rows = merge_genes(names, reference)
     return warehouse.publish(

@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 
 from assets.partitions import datasets, fit_units
+from etl.harmonize.snapshots import REFERENCES
 from etl.provenance import code_version
 from schemas.table import Table
 
@@ -48,9 +49,24 @@ def facts(table: Table, upstream: tuple[Table, ...]) -> dict[str, Any]:
     }
 
 
-def per_dataset(table: Table, *upstream: Table) -> dict[str, Any]:
-    """Return the arguments of an asset with one partition per dataset."""
-    return facts(table, upstream) | {"partitions_def": datasets}
+def reference_key(name: str) -> dg.AssetKey:
+    """Return the asset key of an identifier reference."""
+    return dg.AssetKey(["raw", "reference", name])
+
+
+def per_dataset(table: Table, *upstream: Table, references: str | None = None) -> dict[str, Any]:
+    """Return the arguments of an asset with one partition per dataset.
+
+    Args:
+        table: what the asset writes.
+        upstream: what it reads.
+        references: the entity whose identifier references it reads, too.
+    """
+    arguments = facts(table, upstream) | {"partitions_def": datasets}
+    if references is not None:
+        read = [each for each in REFERENCES if each.entity in (references, "all")]
+        arguments["deps"] += [reference_key(each.name) for each in read]
+    return arguments
 
 
 def shared(table: Table, *upstream: Table) -> dict[str, Any]:

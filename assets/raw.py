@@ -17,5 +17,5 @@ def source_file(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.M
     """Every file the dataset's build reads, with its SHA-256; all of them read and found usable."""
     source = source_of(context)
     files = source_files(source, warehouse.raw_path)
-    check_input(source, warehouse.raw_folder(source.spec.dataset_id), warehouse.reference_folder)
+    check_input(source, warehouse.raw_folder(source.spec.dataset_id), warehouse.references)
     return warehouse.publish(context, SOURCE_FILE, files)

@@ -15,14 +15,20 @@ import polars as pl
 from assets.partitions import unit_of
 from etl.accounting import RowAccount
 from etl.harmonize.pubchem import PubChem
+from etl.harmonize.pubchem_files import PubChemFiles, compile_pubchem
+from etl.harmonize.pubchem_rest import PubChemRest
+from etl.harmonize.reference_folder import ReferenceFolder
+from etl.harmonize.snapshots import PUBCHEM_CACHE
+from etl.harmonize.structure_cache import StructureCache
 from etl.provenance import REFERENCE, Provenance, provenance_of
 from etl.settings import PubChemMode, Settings
 from etl.sources import SOURCES
 from etl.sources.base import Source
 from etl.warehouse import delta
 from etl.warehouse.fit_units import EFFECT_TABLES
-from etl.warehouse.freshness import provenance_of_all
+from etl.warehouse.freshness import provenance_of_all, reference_sources
 from etl.warehouse.scan import exists, scan
+from schemas.core.reference_file import REFERENCE_FILE
 from schemas.core.source_file import SOURCE_FILE
 from schemas.table import Table
 
@@ -39,6 +45,7 @@ class Warehouse(dg.ConfigurableResource):
     cache: str
     pubchem_mode: str = "auto"
     pubchem_url: str = ""
+    with_tautomer_keys: bool = False
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Warehouse":
@@ -49,11 +56,12 @@ class Warehouse(dg.ConfigurableResource):
             cache=str(settings.cache),
             pubchem_mode=settings.pubchem_mode,
             pubchem_url=settings.pubchem_url or "",
+            with_tautomer_keys=settings.with_tautomer_keys,
         )
 
-    def settings(self) -> dict[str, str]:
+    def settings(self) -> dict[str, Any]:
         """Return the arguments that make the same resource in another process."""
-        return {name: getattr(self, name) for name in ("root", "raw", "cache", "pubchem_mode", "pubchem_url")}
+        return {name: getattr(self, name) for name in type(self).model_fields}
 
     @property
     def raw_path(self) -> Path:
@@ -65,18 +73,34 @@ class Warehouse(dg.ConfigurableResource):
         return self.raw_path / dataset_id
 
     @property
-    def reference_folder(self) -> Path | None:
-        """Folder of the identifier references, where there is one."""
-        folder = self.raw_path / REFERENCE
-        return folder if folder.is_dir() else None
+    def cache_path(self) -> Path:
+        """Folder of caches."""
+        return Path(self.cache)
 
-    def pubchem(self) -> PubChem:
-        """Return the PubChem client of this deployment; close it after use."""
-        return PubChem(
-            Path(self.cache) / "pubchem.sqlite",
-            mode=cast("PubChemMode", self.pubchem_mode),
+    @property
+    def references(self) -> ReferenceFolder:
+        """The identifier references; without their folder, what ships with the project."""
+        folder = self.raw_path / REFERENCE
+        return ReferenceFolder(folder if folder.is_dir() else None, self.cache_path)
+
+    def pubchem(self, references: ReferenceFolder | None = None) -> PubChem:
+        """Return PubChem, from its files where the reference folder holds them, else from its service.
+
+        Args:
+            references: another reference folder; the service is then not asked, only its earlier answers are.
+        """
+        folder = self.references if references is None else references
+        if compile_pubchem(folder):
+            return PubChemFiles(folder)
+        return PubChemRest(
+            self.cache_path / PUBCHEM_CACHE,
+            mode=cast("PubChemMode", self.pubchem_mode) if references is None else "offline",
             base_url=self.pubchem_url or None,
         )
+
+    def structure_cache(self) -> StructureCache:
+        """Return the cache of what was computed from structures; use as a context manager."""
+        return StructureCache(self.cache_path / "structures.sqlite")
 
     def read(self, table: Table, dataset_id: str, context_id: str | None = None) -> pl.DataFrame:
         """Return the rows of a dataset, or of one of its contexts, in the order of the primary key."""
@@ -106,6 +130,17 @@ class Warehouse(dg.ConfigurableResource):
         with self.publishing(context, table, sources=rows if table is SOURCE_FILE else None) as publication:
             publication[table].add(rows)
         return publication.describe(table, account)
+
+    def publish_reference(
+        self, context: dg.AssetExecutionContext, name: str, rows: pl.DataFrame
+    ) -> dg.MaterializeResult:
+        """Replace the rows of one reference in ``core/reference_file``, and describe the publication."""
+        where = {"reference": name}
+        provenance = provenance_of(reference_sources(rows), run_id=context.run.run_id)
+        with delta.replacing(self.root, {REFERENCE_FILE: where}, provenance=provenance) as staged:
+            staged[REFERENCE_FILE.name].add(rows)
+        publication = Publication(self.root, where, staged, rows, provenance)
+        return publication.describe(REFERENCE_FILE, key=context.asset_key)
 
     @contextmanager
     def publishing(
@@ -153,8 +188,16 @@ class Publication:
     def __getitem__(self, table: Table) -> delta.Replacement:
         return self.staged[table.name]
 
-    def describe(self, table: Table, account: RowAccount | None = None) -> dg.MaterializeResult:
-        """Return what the UI shows: row counts, account, preview, sources and version."""
+    def describe(
+        self, table: Table, account: RowAccount | None = None, key: dg.AssetKey | None = None
+    ) -> dg.MaterializeResult:
+        """Return what the UI shows: row counts, account, preview, sources and version.
+
+        Args:
+            table: the table.
+            account: of its rows.
+            key: of the asset, where it is not named as its table.
+        """
         rows = scan(table, root=self.root).filter(**self.where)
         metadata: dict[str, Any] = {
             "dagster/row_count": self[table].n_rows,
@@ -168,7 +211,7 @@ class Publication:
         if account is not None:
             metadata |= account_metadata(account)
         return dg.MaterializeResult(
-            asset_key=table.name.split("/"),
+            asset_key=table.name.split("/") if key is None else key,
             metadata=metadata,
             data_version=dg.DataVersion(self.provenance.fingerprint),
         )

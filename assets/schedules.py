@@ -1,16 +1,28 @@
-"""The weekly schedule of the refresh.
+"""The weekly schedules: first of the references, then of the refresh.
 
-It is off until someone turns it on, and asks for a run only for datasets that are stale: source hash or code
-version changed, or effects are missing.
+They are off until someone turns them on. The refresh asks for a run only for datasets that are stale: source
+hash (a reference's among them) or code version changed, or effects are missing.
 """
 
 from collections.abc import Iterator
 
 import dagster as dg
 
-from assets.jobs import refresh
+from assets.jobs import read_references, refresh
 from assets.resources import Warehouse
-from etl.warehouse.freshness import stale
+from etl.harmonize.snapshots import REFERENCES
+from etl.warehouse.freshness import is_reference_fresh, stale
+
+
+@dg.schedule(job=read_references, cron_schedule="0 2 * * 1", default_status=dg.DefaultScheduleStatus.STOPPED)
+def weekly_references(
+    context: dg.ScheduleEvaluationContext, warehouse: Warehouse
+) -> dg.RunRequest | dg.SkipReason:
+    """Every Monday at 02:00 UTC: one run, where a reference has other files than the warehouse states."""
+    folder, root = warehouse.references, warehouse.root
+    if all(is_reference_fresh(reference, folder, root=root) for reference in REFERENCES):
+        return dg.SkipReason("every reference is fresh: same files, same code")
+    return dg.RunRequest(run_key=f"references-{context.scheduled_execution_time:%Y-%m-%d}")
 
 
 @dg.schedule(job=refresh, cron_schedule="0 3 * * 1", default_status=dg.DefaultScheduleStatus.STOPPED)

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from multiprocessing.process import BaseProcess
-from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from assets.fit import Fitted, fit
 from assets.instance import instance_of
+from assets.machine import usable_cpus, usable_memory
 from assets.resources import Warehouse
 from etl.warehouse.fit_units import FitUnit
 
@@ -40,19 +41,6 @@ GRACE = 5.0
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 
 _spawn = multiprocessing.get_context("spawn")
-
-
-def usable_cpus() -> int:
-    """Return the number of CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def usable_memory() -> int:
-    """Return the bytes of memory that this machine has, or this container may use."""
-    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
-    limit = Path("/sys/fs/cgroup/memory.max")
-    granted = limit.read_text().strip() if limit.is_file() else "max"
-    return min(physical, int(granted)) if granted.isdigit() else physical
 
 
 def default_workers(n_samples: int) -> int:
@@ -199,7 +187,7 @@ def _thread_limits(n_threads: int) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _work(connection: Connection, settings: dict[str, str]) -> None:
+def _work(connection: Connection, settings: dict[str, Any]) -> None:
     """Fit units as they are handed in, until nobody hands in any more."""
     # Ctrl-C reaches every process of the terminal; who started the workers ends them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -118,8 +118,9 @@ def fit_all(sender: Connection, root: str, sizes: dict[tuple[str, str], int], wo
     os.environ.pop("DAGSTER_HOME", None)
     from assets.fit import fit
     from assets.instance import instance_of
+    from assets.machine import usable_cpus
     from assets.resources import Warehouse
-    from assets.workers import default_workers, divide, fit_in_processes, usable_cpus
+    from assets.workers import default_workers, divide, fit_in_processes
     from etl.warehouse.fit_units import FitUnit
 
     warehouse = Warehouse(root=root, raw=f"{root}/raw", cache=f"{root}/.cache")

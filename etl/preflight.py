@@ -12,10 +12,12 @@ import polars as pl
 
 from etl.errors import BadInputError
 from etl.expression.profiles import checked_blocks, library_sizes
-from etl.harmonize.compounds import load_compound_reference
-from etl.harmonize.contexts import load_context_reference
-from etl.harmonize.genes import load_gene_reference
+from etl.harmonize.compound_reference import load_compound_reference
+from etl.harmonize.context_reference import load_context_reference
+from etl.harmonize.gene_reference import load_gene_reference
 from etl.harmonize.identifiers import unresolved_id
+from etl.harmonize.overrides import load_overrides
+from etl.harmonize.reference_folder import ReferenceFolder
 from etl.harmonize.samples import harmonize_samples
 from etl.harmonize.screens import check_curves, harmonize_curves, harmonize_measurements
 from etl.sources.base import ScreenSource, Source, TranscriptomicSource
@@ -33,8 +35,10 @@ MAX_LABEL_BYTES = 180
 """Longest cell label, percent-encoded: with its prefix it is one name of a path, which ends at 255 bytes."""
 
 
-def check_input(source: Source, raw: Path, reference: Path | None) -> None:
+def check_input(source: Source, raw: Path, references: ReferenceFolder) -> None:
     """Read everything a build reads: a dataset's raw folder, and the folder of identifier references.
+
+    PubChem's files, which are read in minutes, are not among them: they are compiled before, by themselves.
 
     Raises:
         BadInputError: a file is missing or broken, a column is missing, a key is repeated, a dose, time or
@@ -42,9 +46,10 @@ def check_input(source: Source, raw: Path, reference: Path | None) -> None:
     """
     try:
         _check_input(source, raw)
-        load_compound_reference(reference)
-        load_context_reference(reference)
-        load_gene_reference(reference)
+        load_overrides(references)
+        load_compound_reference(references)
+        load_context_reference(references)
+        load_gene_reference(references)
     except BadInputError as error:
         # Readers of exchange formats do not know whose file they read.
         error.dataset_id = error.dataset_id or source.spec.dataset_id

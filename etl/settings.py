@@ -5,9 +5,11 @@ variable                    meaning                                             
 =========================== ==================================================== =========================
 ``PERTURBHOUSE_ROOT``       warehouse root: a folder or a URI (``s3://…``)       ``warehouse``
 ``PERTURBHOUSE_RAW``        folder of publishers' files, one folder per dataset  ``<root>/raw``
-``PERTURBHOUSE_CACHE``      folder of caches (PubChem answers)                   ``<root>/.cache``
+``PERTURBHOUSE_CACHE``      folder of caches: answers of PubChem, parsed           ``<root>/.cache``
+                            references, parents of structures
 ``PERTURBHOUSE_PUBCHEM``    ``auto``, ``online`` or ``offline``                  ``auto``
 ``PERTURBHOUSE_PUBCHEM_URL``  base address of PUG REST                           PubChem's own
+``PERTURBHOUSE_TAUTOMER_KEYS``  ``yes``: fill ``tautomer_key`` of core/compound   ``no``
 =========================== ==================================================== =========================
 
 Options of object stores come from the variables their own tools use (``AWS_…``, ``GOOGLE_…``, ``AZURE_…``).
@@ -35,6 +37,7 @@ class Settings:
     cache: Path
     pubchem_mode: PubChemMode
     pubchem_url: str | None
+    with_tautomer_keys: bool
 
 
 def is_remote(root: str) -> bool:
@@ -60,10 +63,14 @@ def settings_from(environment: Mapping[str, str] = os.environ) -> Settings:
     mode = environment.get("PERTURBHOUSE_PUBCHEM", "auto")
     if mode not in get_args(PubChemMode):
         raise PerturbhouseError(f"PERTURBHOUSE_PUBCHEM is {mode!r}; choose auto, online or offline")
+    tautomer_keys = environment.get("PERTURBHOUSE_TAUTOMER_KEYS", "no")
+    if tautomer_keys not in ("yes", "no"):
+        raise PerturbhouseError(f"PERTURBHOUSE_TAUTOMER_KEYS is {tautomer_keys!r}; choose yes or no")
     return Settings(
         root=root,
         raw=Path(environment.get("PERTURBHOUSE_RAW", beside / "raw")),
         cache=Path(environment.get("PERTURBHOUSE_CACHE", beside / ".cache")),
         pubchem_mode=cast("PubChemMode", mode),
         pubchem_url=environment.get("PERTURBHOUSE_PUBCHEM_URL"),
+        with_tautomer_keys=tautomer_keys == "yes",
     )

@@ -8,6 +8,7 @@ from schemas.core.dataset import DATASET
 from schemas.core.expression import EXPRESSION
 from schemas.core.gene import GENE
 from schemas.core.gene_name import GENE_NAME
+from schemas.core.reference_file import REFERENCE_FILE
 from schemas.core.sample import SAMPLE
 from schemas.core.source_file import SOURCE_FILE
 from schemas.core.viability import VIABILITY
@@ -26,6 +27,7 @@ TABLES: dict[str, Table] = {
     for table in (
         DATASET,
         SOURCE_FILE,
+        REFERENCE_FILE,
         COMPOUND,
         COMPOUND_NAME,
         CONTEXT,

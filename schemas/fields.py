@@ -9,7 +9,7 @@ from typing import Any
 import pandera.polars as pa
 import polars as pl
 
-CONTEXT_ID_PATTERN = r"^(CVCL_[A-Z0-9]{4}|CL_\d{7}|unresolved:[a-z][a-z0-9_]*:.+)$"
+CONTEXT_ID_PATTERN = r"^(CVCL_[A-Z0-9]{4,}|CL_\d{7}|unresolved:[a-z][a-z0-9_]*:.+)$"
 COMPOUND_ID_PATTERN = (
     r"^([A-Z]{14}-[A-Z]{10}-[A-Z]"
     r"|mixture:[A-Z]{14}-[A-Z]{10}-[A-Z](\+[A-Z]{14}-[A-Z]{10}-[A-Z])+"

@@ -30,8 +30,13 @@ class ReportedContext(Rows):
     context_reported: str = field("Cell label.", unique=True)
     name: str = field("Name of the cell line where the label is a code.", nullable=True)
     accession: str = field("Cellosaurus or Cell Ontology accession.", nullable=True)
-    model_id: str = field("DepMap or Sanger model id, or CCLE name.", nullable=True)
+    model_id: str = field(
+        "Key in another database: DepMap (`ACH-…`) or Sanger (`SIDM…`) model id, CCLE name, COSMIC id (a "
+        "number), LINCS id (`LCL-…`, `LINCS_HMS:…`).",
+        nullable=True,
+    )
     tissue: str = field("Tissue.", nullable=True)
+    species: str = field("Species, binomial or `human`, `mouse`, `rat`; null means human.", nullable=True)
 
 
 class ReportedGene(Rows):

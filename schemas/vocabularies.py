@@ -81,23 +81,40 @@ DOSE_RESPONSE_MODELS: Final = {
 }
 
 COMPOUND_METHODS: Final = {
+    "override": "settled by a person in the overrides table",
     "structure": "parent of the structure the publisher gives",
     "inchikey": "InChIKey the publisher gives",
     "pubchem_cid": "structure of the PubChem CID the publisher gives",
-    "vendor_id": "structure of the publisher's compound id in the reference table",
-    "reference_name": "structure of that name in the reference table",
-    "pubchem_name": "structure of the PubChem compound of that name",
-    "mixture": "a combination; parents of all its components",
+    "cas": "structure of the CAS number the publisher gives",
+    "registry_id": "structure of the registry or catalogue id the publisher gives",
+    "name": "structure of that name",
+    "name_variant": "structure of a weaker form of the name: without parenthesis, salt or stereo prefix",
+    "combination": "a name that joins several compounds, each of them resolved",
     "unresolved": "no structure found; the reason stands beside",
+}
+"""In the order in which they are tried: the first that gives one structure decides, others bear witness."""
+
+COMPOUND_KINDS: Final = {
+    "small_molecule": "one active organic compound",
+    "peptide": "the structure has at least four alpha-amino acids in a row, joined by amide bonds",
+    "combination": "several active compounds together",
+    "metal_complex": "a metal belongs to the drug (platinum, gold, iron …), as complex or as ion",
+    "inorganic": "no organic component, no such metal",
+    "polymer": "a repeat unit or a polymer's name: no single structure",
+    "biologic": "protein, peptide hormone, oligonucleotide or vaccine, told by its name",
+    "antibody": "antibody or antibody conjugate, told by its name",
+    "unknown": "neither structure nor name tells",
 }
 
 CONTEXT_METHODS: Final = {
-    "curated": "the project's curated table",
+    "override": "settled by a person in an override table",
     "accession": "Cellosaurus or Cell Ontology accession the publisher gives",
-    "model_id": "DepMap or Sanger model id, or CCLE name, the publisher gives",
+    "model_id": "key in another database the publisher gives: DepMap, Sanger, COSMIC, CCLE or LINCS",
+    "curated": "the project's curated table",
     "name": "exact name in a reference",
     "synonym": "exact synonym in a reference",
-    "stripped_name": "name without case and punctuation, unique in the reference",
+    "stripped_name": "name without case and punctuation, of the right species, unique in the reference",
+    "weak_synonym": "misspelling that Cellosaurus lists, or related synonym of the Cell Ontology, unique",
     "unresolved": "no cell line or cell type found; the reason stands beside",
 }
 
@@ -108,19 +125,34 @@ CONTEXT_KINDS: Final = {
 }
 
 GENE_METHODS: Final = {
+    "override": "settled by a person in the overrides table",
     "ensembl_id": "Ensembl gene id the publisher gives, version dropped",
+    "retired_ensembl_id": "only current successor of the retired Ensembl gene id the publisher gives",
     "entrez_id": "Entrez gene id the publisher gives",
+    "retired_entrez_id": "current gene of the discontinued Entrez id the publisher gives",
+    "probe_id": "only gene of the probe set the publisher gives",
     "symbol": "current HGNC symbol",
+    "annotation_name": "gene name in an Ensembl or GENCODE annotation, unique",
     "previous_symbol": "previous HGNC symbol, unique",
     "alias_symbol": "HGNC alias symbol, unique",
+    "ncbi_synonym": "symbol or synonym of NCBI Gene, unique",
+    "restored_symbol": "name that a program had changed: a date of a spreadsheet, dots for hyphens",
     "unresolved": "no gene found; the reason stands beside",
 }
+"""In the order in which they are tried."""
 
 CONFIDENCES: Final = {
-    "high": "identifier or structure, no alternative",
-    "medium": "a name with exactly one candidate",
-    "low": "a choice among several candidates, or an unverifiable key",
+    "high": "identifier or structure, no alternative and nothing that contradicts it",
+    "medium": "a name with exactly one candidate, or an identifier that something contradicts",
+    "low": "a choice among several candidates, a weaker form of a name, or an unverifiable key",
     "none": "unresolved",
+}
+
+REFERENCE_CHANGES: Final = {
+    "gained": "unresolved before, resolved after",
+    "lost": "resolved before, unresolved after",
+    "moved": "resolved to another id",
+    "evidence": "the same id, on other evidence or with another confidence",
 }
 
 ESTIMABILITY: Final = {

@@ -17,7 +17,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from etl.harmonize.genes import load_gene_reference
+from etl.harmonize.gene_reference import load_gene_reference
+from etl.harmonize.reference_folder import EMBEDDED_ONLY
 from etl.simulate.catalogue import DEFAULT_SENSITIVITY, LINES, PROGRAMMES, CellLine, Compound
 
 Values = NDArray[np.float64]
@@ -72,7 +73,7 @@ class Study:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         # The embedded table and not a newer HGNC release, so that a seed means the same genes everywhere.
-        reference = load_gene_reference(None).genes
+        reference = load_gene_reference(EMBEDDED_ONLY).genes
         reference = reference.select("gene_id", "symbol", "entrez_id", "biotype", "is_landmark").sort(
             "gene_id"
         )

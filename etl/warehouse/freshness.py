@@ -10,6 +10,8 @@ from pathlib import Path
 
 import polars as pl
 
+from etl.harmonize.reference_folder import ReferenceFolder
+from etl.harmonize.snapshots import Reference, snapshot
 from etl.provenance import Provenance, fingerprint, provenance_of, source_files
 from etl.sources import SOURCES
 from etl.sources.base import Source, TranscriptomicSource
@@ -18,6 +20,7 @@ from etl.warehouse.fit_units import EFFECT_TABLES, FitUnit, fit_units
 from etl.warehouse.scan import exists, scan
 from schemas import TABLES
 from schemas.core.expression import EXPRESSION
+from schemas.core.reference_file import REFERENCE_FILE
 from schemas.core.source_file import SOURCE_FILE
 from schemas.mart.condition import CONDITION
 from schemas.table import Table
@@ -40,7 +43,7 @@ def tables_of(source: Source) -> list[Table]:
 
 def tables_of_all() -> list[Table]:
     """Return the tables over all datasets."""
-    return [table for table in TABLES.values() if "dataset_id" not in table.partition_by]
+    return [table for table in TABLES.values() if not table.partition_by]
 
 
 def available(raw_root: Path) -> list[str]:
@@ -58,6 +61,28 @@ def is_fresh(dataset_id: str, *, root: str, raw_root: Path) -> bool:
     wanted = provenance_of(source_files(source, raw_root), run_id="").fingerprint
     where = {"dataset_id": dataset_id}
     return all(committed_fingerprint(root, table, where) == wanted for table in tables_of(source))
+
+
+def reference_sources(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows of ``core/reference_file`` as the sources of their own commit.
+
+    The answers of a service have no hash: how many there are, and since when, stands for one.
+    """
+    told = pl.concat_str(pl.col("release", "n_records"), separator=" ", ignore_nulls=True)
+    return rows.select("path", sha256=pl.coalesce("sha256", told))
+
+
+def is_reference_fresh(reference: Reference, folder: ReferenceFolder, *, root: str) -> bool:
+    """Say whether the warehouse states the files of a reference that are here now; none is nothing to state.
+
+    Raises:
+        BadInputError: a file cannot be read.
+    """
+    rows = snapshot(reference, folder)
+    committed = committed_fingerprint(root, REFERENCE_FILE, {"reference": reference.name})
+    if rows.is_empty() and committed is None:
+        return True
+    return committed == provenance_of(reference_sources(rows), run_id="").fingerprint
 
 
 def stale_units(*, root: str, dataset_ids: Collection[str] | None = None) -> dict[FitUnit, int]:

@@ -11,10 +11,21 @@ class Gene(Rows):
 
     gene_id: pl.Int32 = gene_id()
     ensembl_gene_id: str = field("Ensembl gene id without version.", str_matches=r"^ENSG\d{11}$")
-    symbol: str = field("Approved HGNC symbol, else the symbol reported.", nullable=True)
+    symbol: str = field(
+        "Approved HGNC symbol, else the name in an annotation, else the symbol reported.", nullable=True
+    )
     hgnc_id: str = field("HGNC id.", str_matches=r"^HGNC:\d+$", nullable=True)
     entrez_id: pl.Int64 = field("NCBI Entrez gene id.", gt=0, nullable=True)
-    biotype: str = field("Locus type of HGNC; null where the gene is not in the reference.", nullable=True)
+    biotype: str = field(
+        "Locus type of HGNC, else biotype of the annotation; null where no reference lists the gene.",
+        nullable=True,
+    )
+    chromosome: str = field(
+        "Chromosome: `1` to `22`, `X`, `Y`, `MT`, or `X,Y` in the pseudo-autosomal regions; null where the "
+        "gene is on none or no reference lists it.",
+        str_matches=r"^(\d{1,2}|X|Y|MT|X,Y)$",
+        nullable=True,
+    )
     is_landmark: bool = field("Whether the gene is one of the 978 L1000 landmarks.")
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import polars as pl
 
-from etl.harmonize.genes import REFERENCE_COLUMNS, read_hgnc
+from etl.harmonize.gene_files import read_hgnc
+from etl.harmonize.gene_reference import REFERENCE_COLUMNS
 
 
 def main(hgnc: Path, lincs: Path, out: Path) -> None:
@@ -25,8 +26,11 @@ def main(hgnc: Path, lincs: Path, out: Path) -> None:
     measured = probes.filter("is_l1000")["entrez_id"].drop_nulls().unique()
     landmarks = probes.filter("is_epsilon")["entrez_id"].drop_nulls().unique()
     complete = read_hgnc(hgnc)
+    # Two records may share an Ensembl gene; the lower HGNC number, which is first, stands for it.
     genes = (
         complete.with_columns(_decisive(complete, "previous_symbols"), _decisive(complete, "alias_symbols"))
+        .drop_nulls("gene_id")
+        .unique("gene_id", keep="first", maintain_order=True)
         .filter(
             (pl.col("biotype") == "gene with protein product") | pl.col("entrez_id").is_in(measured.implode())
         )
@@ -42,7 +46,7 @@ def _decisive(genes: pl.DataFrame, column: str) -> pl.Series:
     """Keep former names that no gene bears today and only one gene bore.
 
     A name must be judged against all of HGNC: in the smaller table, the alias of a coding gene that is the
-    symbol of a non-coding one would look unambiguous.
+    symbol of a non-coding one, or of one without Ensembl id, would look unambiguous.
     """
     current = set(genes["symbol"])
     n_genes = genes[column].explode().value_counts(name="n")

@@ -14,6 +14,7 @@ STORABLE = (
     pl.Int64,
     pl.Float32,
     pl.Float64,
+    pl.Date,
     pl.Datetime,
     pl.List,
 )
