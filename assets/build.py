@@ -25,7 +25,7 @@ from assets.resources import COMMAND_TAG, Warehouse
 from assets.workers import default_workers, divide, fit_in_processes
 from etl.accounting import RowAccount, total
 from etl.errors import ConcurrentWriteError, PerturbhouseError
-from etl.harmonize.snapshots import REFERENCES
+from etl.harmonize.snapshots import PUBCHEM_LOOKUPS, REFERENCES, Reference
 from etl.sources import SOURCES
 from etl.warehouse.fit_units import FitUnit, fit_units
 from etl.warehouse.freshness import (
@@ -39,6 +39,7 @@ from etl.warehouse.freshness import (
 )
 
 SHARE_ATTEMPTS = 4
+LOOKUPS = tuple(reference for reference in REFERENCES if reference.name == PUBCHEM_LOOKUPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def build(
     failed: dict[str, str] = {}
     accounts: dict[str, dict[str, RowAccount]] = defaultdict(dict)
     with instance_of(warehouse) as instance:
-        failed |= _read_references(instance, warehouse, force=force, progress=progress)
+        failed |= _read_references(REFERENCES, instance, warehouse, force=force, progress=progress)
         for dataset_id in chosen:
             try:
                 if not force and is_fresh(dataset_id, root=warehouse.root, raw_root=warehouse.raw_path):
@@ -110,6 +111,10 @@ def build(
                 failed[dataset_id] = str(error)
             else:
                 rebuilt.append(dataset_id)
+
+        if rebuilt:
+            # What PubChem was asked on the way.
+            failed |= _read_references(LOOKUPS, instance, warehouse, force=False, progress=progress)
 
         units = fit_units(root=warehouse.root, dataset_ids=[*rebuilt, *fresh])
         wanted = units if force else stale_units(root=warehouse.root, dataset_ids=[*rebuilt, *fresh])
@@ -136,11 +141,16 @@ def build(
 
 
 def _read_references(
-    instance: dg.DagsterInstance, warehouse: Warehouse, *, force: bool, progress: Callable[[str], None]
+    references: Iterable[Reference],
+    instance: dg.DagsterInstance,
+    warehouse: Warehouse,
+    *,
+    force: bool,
+    progress: Callable[[str], None],
 ) -> dict[str, str]:
     """State which references are here, where this has changed; return those that failed, with the error."""
     failed: dict[str, str] = {}
-    for reference in REFERENCES:
+    for reference in references:
         try:
             has_files = bool(warehouse.references.find(*reference.patterns))
             is_fresh = is_reference_fresh(reference, warehouse.references, root=warehouse.root)

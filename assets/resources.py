@@ -15,7 +15,7 @@ import polars as pl
 from assets.partitions import unit_of
 from etl.accounting import RowAccount
 from etl.harmonize.pubchem import PubChem
-from etl.harmonize.pubchem_files import PubChemFiles, compile_pubchem
+from etl.harmonize.pubchem_files import PubChemFiles, has_pubchem_files
 from etl.harmonize.pubchem_rest import PubChemRest
 from etl.harmonize.reference_folder import ReferenceFolder
 from etl.harmonize.snapshots import PUBCHEM_CACHE
@@ -90,7 +90,7 @@ class Warehouse(dg.ConfigurableResource):
             references: another reference folder; the service is then not asked, only its earlier answers are.
         """
         folder = self.references if references is None else references
-        if compile_pubchem(folder):
+        if has_pubchem_files(folder):
             return PubChemFiles(folder)
         return PubChemRest(
             self.cache_path / PUBCHEM_CACHE,

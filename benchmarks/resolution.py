@@ -29,7 +29,7 @@ from etl.harmonize.context_reference import load_context_reference
 from etl.harmonize.contexts import resolve_contexts
 from etl.harmonize.overrides import Entity, load_overrides
 from etl.harmonize.pubchem import PubChem
-from etl.harmonize.pubchem_files import PubChemFiles, compile_pubchem
+from etl.harmonize.pubchem_files import PubChemFiles, has_pubchem_files
 from etl.harmonize.pubchem_rest import PubChemRest
 from etl.harmonize.reference_folder import ReferenceFolder
 from etl.harmonize.registry_ids import registry_key
@@ -271,7 +271,7 @@ def main() -> None:
         references = ReferenceFolder(arguments.raw / "reference", cache)
         pubchem: PubChem = (
             PubChemFiles(references)
-            if compile_pubchem(references)
+            if has_pubchem_files(references)
             else PubChemRest(cache / "pubchem.sqlite", mode="offline")
         )
         contexts = load_context_reference(references)

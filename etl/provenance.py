@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache, lru_cache
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -53,14 +53,24 @@ class Provenance:
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file, read in blocks; once in a process while size and time stay the same."""
+    key = _state_of(path)
+    if key not in _DIGESTS:
+        with path.open("rb") as file:
+            _DIGESTS[key] = hashlib.file_digest(file, "sha256").hexdigest()
+    return _DIGESTS[key]
+
+
+def remember_sha256(path: Path, sha256: str) -> None:
+    """Take over the SHA-256 of a file from who has read it, so that many gigabytes are not read again."""
+    _DIGESTS[_state_of(path)] = sha256
+
+
+_DIGESTS: dict[tuple[Path, int, int, int], str] = {}
+
+
+def _state_of(path: Path) -> tuple[Path, int, int, int]:
     stat = path.stat()
-    return _sha256(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
-
-
-@lru_cache(maxsize=10_000)
-def _sha256(path: Path, *_: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return path, stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
 @cache

@@ -8,8 +8,8 @@ in ``pubchem``; how names are compared in ``compound_names`` and ``name_variants
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import polars as pl
@@ -242,10 +242,23 @@ class _Resolver:
                 if asked:
                     self._found.ask({method: asked})
                     resolutions |= {key: self._resolved(key) for key in still_open}
+        else:
+            self._prefer_parent_cids(resolutions.values())
         for key, resolution in resolutions.items():
             if resolution.parent is None:
                 self._explain(key, resolution)
         return resolutions
+
+    def _prefer_parent_cids(self, resolutions: Iterable[_Resolution]) -> None:
+        """Put the CIDs that PubChem has for the parent itself before those of its salts."""
+        several = [each for each in resolutions if each.parent is not None and len(each.parent.cids) > 1]
+        parents = self._pubchem.parents_by_cid(
+            {cid for each in several if each.parent is not None for cid in each.parent.cids}
+        )
+        for each in several:
+            assert each.parent is not None, "it was filtered"
+            ordered = sorted(each.parent.cids, key=lambda cid: parents.get(cid, cid) != cid)
+            each.parent = replace(each.parent, cids=tuple(ordered))
 
     def _is_open(self, key: str, resolution: _Resolution) -> bool:
         """Whether PubChem may say more: nothing is known, or only a bare key or a weak form of the name."""

@@ -32,7 +32,7 @@ from etl.formats.gzip_lines import Block, GzipLines, Progress
 from etl.formats.keyed_parquet import KeyedTable
 from etl.harmonize.compound_names import name_key_expr
 from etl.harmonize.reference_folder import ReferenceFolder
-from etl.provenance import sha256_of
+from etl.provenance import remember_sha256, sha256_of
 
 VERSION: Final = 1
 """Of what is made of the files; tables of another version, or of other keys of names, are built anew."""
@@ -221,7 +221,7 @@ def has_pubchem_files(folder: ReferenceFolder) -> bool:
 def compile_pubchem(folder: ReferenceFolder, *, progress: Progress | None = None) -> list[CompiledTable]:
     """Turn the bulk files of a reference folder into tables, each unless that was done for this very file.
 
-    The folder is searched at any depth; what is not there is left out. Memory stays below 1.5 GB whatever the
+    The folder is searched at any depth; what is not there is left out. Memory stays below 1 GB whatever the
     size of the files. Processes that compile the same file at once do it one after the other, and once.
 
     Args:
@@ -370,6 +370,7 @@ def _compiled(
     if manifest.facts["modified_at"] != _modified_at(path):  # the same file, copied: its digest need not be
         manifest = keyed_parquet.restate(table, {"modified_at": _modified_at(path)})  # taken every time
     facts = manifest.facts
+    remember_sha256(path, facts["sha256"])
     return CompiledTable(
         name=file.table,
         file=folder.name_of(path),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from assets.build import build
@@ -16,6 +17,7 @@ from etl.harmonize.compound_names import name_key
 from etl.simulate.reference import FILE_NAME
 from etl.warehouse.scan import scan
 from etl.warehouse.unresolved import unresolved
+from tests.pug_rest import serving
 
 IBUPROFEN, IBUPROFEN_KEY = "CC(C)Cc1ccc(cc1)C(C)C(=O)O", "HEFNNWSXXWATRW-UHFFFAOYSA-N"
 
@@ -123,3 +125,56 @@ def test_a_broken_reference_is_told_and_the_last_tables_stand(warehouse: Warehou
     assert set(built.failed) == {"reference/overrides", "ccle_2015"}
     assert "'drug' is none of" in built.failed["ccle_2015"]
     assert scan("core/compound_name", root=warehouse.root).collect().equals(before)
+
+
+def test_pubchems_files_settle_what_no_table_knows(
+    tmp_path: Path, simulated_raw: Path, make_warehouse, warehouse: Warehouse
+) -> None:
+    open_names = unresolved(root=warehouse.root).filter(entity="compound")["reported"].to_list()
+    raw = tmp_path / "raw"
+    for folder in ("ccle_2015", "reference"):
+        shutil.copytree(simulated_raw / folder, raw / folder)
+    synonyms = "".join(f"{cid}\t{name}\n" for cid, name in enumerate(open_names, start=1))
+    structures = "".join(f"{cid}\t{'C' * (cid + 5)}O\n" for cid in range(1, len(open_names) + 1))
+    for name, text in (("CID-Synonym-filtered.gz", synonyms), ("CID-SMILES.gz", structures)):
+        (raw / "reference" / name).write_bytes(gzip.compress(text.encode()))
+    other = make_warehouse(tmp_path / "warehouse", raw)
+    assert not build([], other).failed
+    names = scan("core/compound_name", root=other.root).collect()
+    settled = names.filter(pl.col("compound_reported").is_in(open_names))
+    assert set(settled["method"]) == {"name"}
+    assert settled["origin"].str.starts_with("PubChem files of ").all()
+    rows = scan("core/reference_file", root=other.root).filter(reference="pubchem").collect()
+    assert rows.select("path", "n_records").sort("path").rows() == [
+        ("CID-SMILES.gz", len(open_names)),
+        ("CID-Synonym-filtered.gz", len(open_names)),
+    ]
+
+
+def test_the_service_is_asked_once_and_its_answers_are_stated(
+    tmp_path: Path, simulated_raw: Path, warehouse: Warehouse
+) -> None:
+    [first, *_] = unresolved(root=warehouse.root).filter(entity="compound")["reported"]
+    with serving() as server:
+        server.names = {first: [2244], first.casefold(): [2244]}
+        other = {
+            "root": str(tmp_path / "warehouse"),
+            "cache": str(tmp_path / "cache"),
+            "pubchem_mode": "online",
+            "pubchem_url": server.url,
+        }
+        online = Warehouse(**(warehouse.settings() | other))
+        assert not build([], online).failed
+        n_requests = len(server.requests)
+        assert n_requests > 0
+        build([], online, force=True)
+        assert len(server.requests) == n_requests
+    [row] = (
+        scan("core/compound_name", root=online.root)
+        .filter(compound_reported=first)
+        .collect()
+        .rows(named=True)
+    )
+    assert (row["origin"], row["pubchem_cid"]) == ("PubChem REST", 2244)
+    stated = scan("core/reference_file", root=online.root).filter(reference="pubchem_lookups").collect()
+    assert stated["n_records"].to_list()[0] > 0

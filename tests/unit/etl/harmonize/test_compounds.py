@@ -68,6 +68,7 @@ class KnownPubChem:
         self.origin = "PubChem files of 2026-01-01" if is_local else "PubChem REST"
         self.offline_reason = "mode is offline" if is_offline else None
         self.asked: list[str] = []
+        self.parents: dict[int, int] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -95,7 +96,7 @@ class KnownPubChem:
         return {} if self.is_offline else {cid: self.smiles[cid] for cid in cids if cid in self.smiles}
 
     def parents_by_cid(self, cids: Iterable[int]) -> dict[int, int]:
-        return {cid: cid for cid in cids}
+        return {cid: self.parents.get(cid, cid) for cid in cids}
 
 
 OFFLINE = KnownPubChem(is_offline=True)
@@ -369,6 +370,15 @@ def test_files_are_asked_for_everything_so_that_conflicts_are_seen(reference: Co
     pubchem = KnownPubChem({"brew": [2519]}, {2519: CAFFEINE}, is_local=True)
     [row] = resolve(reference, {"compound_reported": "a", "smiles": ASPIRIN, "name": "brew"}, pubchem=pubchem)
     assert row["conflicts"] == [f"name 'brew' says {CAFFEINE_KEY}"]
+
+
+def test_the_cid_of_the_parent_goes_before_those_of_its_salts(reference: CompoundReference) -> None:
+    salt_and_parent = {"salty": [7, 3]}
+    smiles = {3: ASPIRIN, 7: ASPIRIN + ".[Na+].[OH-]"}
+    pubchem = KnownPubChem(salt_and_parent, smiles, is_local=True)
+    pubchem.parents = {7: 3}
+    [row] = resolve(reference, {"compound_reported": "salty"}, pubchem=pubchem)
+    assert (row["pubchem_cid"], row["candidate_cids"]) == (3, [7, 3])
 
 
 def test_a_cid_whose_structure_only_pubchem_knows(reference: CompoundReference) -> None:
