@@ -1,8 +1,8 @@
 """Building datasets from the command line: the assets of the Dagster UI, run from here.
 
-First the references, then the tables of each dataset, in this process; then the fit units, in this process
-or in several; then the tables over all datasets. What is fresh (same files, same code) is left alone unless
-asked otherwise.
+First the tables of each dataset and which references they rest on, in this process; then the fit units, in
+this process or in several; then the tables over all datasets. What is fresh (same files, same code) is left
+alone unless asked otherwise.
 """
 
 import time
@@ -25,7 +25,8 @@ from assets.resources import COMMAND_TAG, Warehouse
 from assets.workers import default_workers, divide, fit_in_processes
 from etl.accounting import RowAccount, total
 from etl.errors import ConcurrentWriteError, PerturbhouseError
-from etl.harmonize.snapshots import PUBCHEM_LOOKUPS, REFERENCES, Reference
+from etl.harmonize.pubchem_files import compile_pubchem, has_pubchem_files
+from etl.harmonize.snapshots import PUBCHEM, REFERENCES
 from etl.sources import SOURCES
 from etl.warehouse.fit_units import FitUnit, fit_units
 from etl.warehouse.freshness import (
@@ -39,7 +40,6 @@ from etl.warehouse.freshness import (
 )
 
 SHARE_ATTEMPTS = 4
-LOOKUPS = tuple(reference for reference in REFERENCES if reference.name == PUBCHEM_LOOKUPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def build(
     failed: dict[str, str] = {}
     accounts: dict[str, dict[str, RowAccount]] = defaultdict(dict)
     with instance_of(warehouse) as instance:
-        failed |= _read_references(REFERENCES, instance, warehouse, force=force, progress=progress)
+        failed |= _compiled_pubchem(warehouse, progress)
         for dataset_id in chosen:
             try:
                 if not force and is_fresh(dataset_id, root=warehouse.root, raw_root=warehouse.raw_path):
@@ -113,8 +113,8 @@ def build(
                 rebuilt.append(dataset_id)
 
         if rebuilt:
-            # What PubChem was asked on the way.
-            failed |= _read_references(LOOKUPS, instance, warehouse, force=False, progress=progress)
+            # After the datasets: what is stated is what they were built with.
+            failed |= _read_references(instance, warehouse, progress)
 
         units = fit_units(root=warehouse.root, dataset_ids=[*rebuilt, *fresh])
         wanted = units if force else stale_units(root=warehouse.root, dataset_ids=[*rebuilt, *fresh])
@@ -140,21 +140,25 @@ def build(
     )
 
 
+def _compiled_pubchem(warehouse: Warehouse, progress: Callable[[str], None]) -> dict[str, str]:
+    """Compile PubChem's files, which takes minutes where they are new; return the error if that fails."""
+    if has_pubchem_files(warehouse.references):
+        progress("PubChem's files")
+        try:
+            compile_pubchem(warehouse.references)
+        except (PerturbhouseError, OSError) as error:
+            return {f"reference/{PUBCHEM}": str(error)}
+    return {}
+
+
 def _read_references(
-    references: Iterable[Reference],
-    instance: dg.DagsterInstance,
-    warehouse: Warehouse,
-    *,
-    force: bool,
-    progress: Callable[[str], None],
+    instance: dg.DagsterInstance, warehouse: Warehouse, progress: Callable[[str], None]
 ) -> dict[str, str]:
     """State which references are here, where this has changed; return those that failed, with the error."""
     failed: dict[str, str] = {}
-    for reference in references:
+    for reference in REFERENCES:
         try:
-            has_files = bool(warehouse.references.find(*reference.patterns))
-            is_fresh = is_reference_fresh(reference, warehouse.references, root=warehouse.root)
-            if not is_fresh or (force and has_files):
+            if not is_reference_fresh(reference, warehouse.references, root=warehouse.root):
                 progress(f"reference {reference.name}")
                 _materialize(instance, warehouse, [reference_key(reference.name)])
         except (PerturbhouseError, OSError) as error:

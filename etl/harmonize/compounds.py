@@ -23,7 +23,7 @@ from etl.harmonize.identifiers import unresolved_id
 from etl.harmonize.name_variants import name_variants
 from etl.harmonize.overrides import FILE_NAME, NO_OVERRIDES, Override
 from etl.harmonize.pubchem import PubChem
-from etl.harmonize.registry_ids import is_catalogue_number, known_registry_key, registry_key
+from etl.harmonize.registry_ids import cas_number, is_catalogue_number, known_registry_key, registry_key
 from etl.harmonize.structures import describe, standardize
 from schemas.core.compound import COMPOUND
 from schemas.core.compound_name import COMPOUND_NAME
@@ -684,7 +684,7 @@ def _evidence_of(row: Mapping[str, Any]) -> dict[str, list[Value]]:
         "structure": [row["smiles"]],
         "inchikey": [_inchikey(row["inchikey"])],
         "pubchem_cid": [row["pubchem_cid"] if (row["pubchem_cid"] or 0) > 0 else None],
-        "cas": [row["cas"].strip() if row["cas"] is not None else None],
+        "cas": [cas_number(row["cas"] or "")],
         "registry_id": list(dict.fromkeys(registry_ids)),
         "name": [" ".join(name.split())] if has_small_name else [],
         "name_variant": [variant.text for variant in name_variants(name)] if has_small_name else [],
@@ -700,6 +700,8 @@ def _notes_of(row: Mapping[str, Any]) -> list[str]:
         notes.append("the reported PubChem CID is not positive")
     if row["inchikey"] is not None and _inchikey(row["inchikey"]) is None:
         notes.append("the reported InChIKey is not one")
+    if row["cas"] is not None and cas_number(row["cas"]) is None:
+        notes.append("the reported CAS number is not one")
     return notes
 
 

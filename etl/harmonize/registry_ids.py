@@ -16,6 +16,7 @@ _FORMS: Final = (
     (re.compile(r"CHEMBL[- ]?(\d+)"), "CHEMBL{}"),
     (re.compile(r"(?:DRUGBANK:\s?)?(DB\d{5})"), "{}"),
 )
+_CAS = re.compile(r"(\d{2,7})-(\d{2})-(\d)")
 _SELLECK = re.compile(r"(S\d{4,5})")
 
 
@@ -42,6 +43,22 @@ def known_registry_key(text: str) -> str | None:
         if match := form.fullmatch(plain):
             return written.format(match[1])
     return None
+
+
+def cas_number(text: str) -> str | None:
+    """Return a CAS registry number; None where a text is none, or its check digit is wrong.
+
+    The last digit is the sum of the others, each times its place counted from the right, modulo 10.
+
+    >>> cas_number(" 50-78-2 "), cas_number("50-78-3"), cas_number("12/5/1950")
+    ('50-78-2', None, None)
+    """
+    match = _CAS.fullmatch(text.strip())
+    if match is None:
+        return None
+    digits = [int(digit) for digit in match[1] + match[2]]
+    total = sum(place * digit for place, digit in enumerate(reversed(digits), start=1))
+    return match[0] if total % 10 == int(match[3]) else None
 
 
 def is_catalogue_number(text: str) -> bool:

@@ -122,7 +122,7 @@ def test_a_broken_reference_is_told_and_the_last_tables_stand(warehouse: Warehou
     path.write_text("entity,dataset_id,reported,value,reason,source\ndrug,,X,C,why,who\n")
     built = build([], warehouse)
     path.unlink()
-    assert set(built.failed) == {"reference/overrides", "ccle_2015"}
+    assert set(built.failed) == {"ccle_2015"}
     assert "'drug' is none of" in built.failed["ccle_2015"]
     assert scan("core/compound_name", root=warehouse.root).collect().equals(before)
 

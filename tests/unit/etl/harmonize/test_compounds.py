@@ -249,6 +249,13 @@ def test_a_key_that_is_none_is_noted(reference: CompoundReference) -> None:
     assert (row["method"], row["reason"]) == ("name", "the reported InChIKey is not one")
 
 
+def test_a_cas_number_that_is_none_is_noted_and_not_looked_up(reference: CompoundReference) -> None:
+    pubchem = KnownPubChem({"58-08-3": [2519]}, {2519: CAFFEINE})
+    [row] = resolve(reference, {"compound_reported": "brew", "cas": "58-08-3"}, pubchem=pubchem)
+    assert (row["method"], "58-08-3" in pubchem.asked) == ("unresolved", False)
+    assert row["reason"] == f"the reported CAS number is not one; {UNKNOWN}"
+
+
 def test_an_enantiomer_is_the_compound_without_its_sign_only_with_low_confidence(
     reference: CompoundReference,
 ) -> None:

@@ -47,6 +47,9 @@ def compound_rows() -> Callable[..., pl.DataFrame]:
                 | {
                     "compound_id": f"unresolved:toy:{key}",
                     "is_resolved": False,
+                    "kind": "unknown",
+                    "has_isotopes": False,
+                    "has_undefined_stereo": False,
                     "name": name,
                     "n_datasets": 1,
                 }
