@@ -18,10 +18,10 @@ from etl.harmonize.datasets import describe_dataset
 from etl.harmonize.gene_reference import load_gene_reference
 from etl.harmonize.genes import merge_genes, resolve_genes
 from etl.harmonize.overrides import load_overrides
-from etl.harmonize.samples import harmonize_samples
+from etl.harmonize.samples import harmonize_annotations, harmonize_samples
 from etl.harmonize.screens import harmonize_measurements
 from etl.harmonize.structures import standardize, tautomer_keys
-from etl.sources.base import ScreenSource, TranscriptomicSource
+from etl.sources.base import AnnotatedSource, ScreenSource, TranscriptomicSource
 from etl.validation import check_reported
 from etl.warehouse.fit_units import fit_units, gone, remove
 from schemas.core.compound import COMPOUND
@@ -33,10 +33,12 @@ from schemas.core.expression import EXPRESSION
 from schemas.core.gene import GENE
 from schemas.core.gene_name import GENE_NAME
 from schemas.core.sample import SAMPLE
+from schemas.core.sample_annotation import SAMPLE_ANNOTATION
 from schemas.core.source_file import SOURCE_FILE
 from schemas.core.viability import VIABILITY
 from schemas.mart.dose_response import DOSE_RESPONSE
 from schemas.reported import (
+    ReportedAnnotation,
     ReportedCompound,
     ReportedContext,
     ReportedGene,
@@ -45,6 +47,7 @@ from schemas.reported import (
 )
 
 NO_SAMPLES = "a drug-response screen: its measurements are in core/viability"
+NO_ANNOTATIONS = "the source says no more of its samples than core/sample has columns for"
 NO_MEASUREMENTS = "transcriptomic: its samples are in core/sample"
 
 
@@ -123,6 +126,21 @@ def sample(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Materi
         remove(unit, root=warehouse.root, run_id=context.run.run_id)
     unregister_others(context.instance, units, dataset_id=dataset_id)
     return published
+
+
+@dg.asset(**per_dataset(SAMPLE_ANNOTATION, SAMPLE))
+def sample_annotation(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
+    """What publishers say of their samples beyond the columns of core/sample."""
+    source, dataset_id = source_of(context), context.partition_key
+    if not isinstance(source, AnnotatedSource):
+        return not_applicable(SAMPLE_ANNOTATION, NO_ANNOTATIONS)
+    stated = source.annotations(warehouse.raw_folder(dataset_id))
+    rows, account = harmonize_annotations(
+        check_reported(stated, ReportedAnnotation, dataset_id=dataset_id),
+        warehouse.read(SAMPLE, dataset_id),
+        dataset_id=dataset_id,
+    )
+    return warehouse.publish(context, SAMPLE_ANNOTATION, rows, account)
 
 
 @dg.asset(**per_dataset(EXPRESSION, SAMPLE, GENE_NAME))

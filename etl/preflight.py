@@ -18,11 +18,12 @@ from etl.harmonize.gene_reference import load_gene_reference
 from etl.harmonize.identifiers import unresolved_id
 from etl.harmonize.overrides import load_overrides
 from etl.harmonize.reference_folder import ReferenceFolder
-from etl.harmonize.samples import harmonize_samples
+from etl.harmonize.samples import harmonize_annotations, harmonize_samples
 from etl.harmonize.screens import check_curves, harmonize_curves, harmonize_measurements
-from etl.sources.base import ScreenSource, Source, TranscriptomicSource
+from etl.sources.base import AnnotatedSource, ScreenSource, Source, TranscriptomicSource
 from etl.validation import check_reported
 from schemas.reported import (
+    ReportedAnnotation,
     ReportedCompound,
     ReportedContext,
     ReportedCurve,
@@ -80,6 +81,9 @@ def _check_profiles(source: TranscriptomicSource, raw: Path, names: dict[str, pl
         assay=spec.assay,
         **names,
     )
+    if isinstance(source, AnnotatedSource):
+        stated = check_reported(source.annotations(raw), ReportedAnnotation, dataset_id=spec.dataset_id)
+        harmonize_annotations(stated, samples, dataset_id=spec.dataset_id)
     if samples.is_empty() or genes.is_empty():
         raise BadInputError(
             f"the matrix is empty: {samples.height} usable sample(s), {genes.height} gene(s)",

@@ -10,6 +10,7 @@ from schemas.core.gene import GENE
 from schemas.core.gene_name import GENE_NAME
 from schemas.core.reference_file import REFERENCE_FILE
 from schemas.core.sample import SAMPLE
+from schemas.core.sample_annotation import SAMPLE_ANNOTATION
 from schemas.core.source_file import SOURCE_FILE
 from schemas.core.viability import VIABILITY
 from schemas.mart.agreement import AGREEMENT
@@ -35,6 +36,7 @@ TABLES: dict[str, Table] = {
         GENE,
         GENE_NAME,
         SAMPLE,
+        SAMPLE_ANNOTATION,
         EXPRESSION,
         VIABILITY,
         CONDITION,

@@ -68,6 +68,14 @@ class ReportedSample(Rows):
     is_low_quality: bool = field("Whether the publisher marks the sample as failed.")
 
 
+class ReportedAnnotation(Rows):
+    """One row per sample and fact that has no column elsewhere."""
+
+    sample_key: str = field("Publisher's sample key.")
+    key: str = field("Publisher's name of the fact.")
+    value: str = field("What the publisher says, as text.")
+
+
 class ReportedMeasurement(Rows):
     """One row per measured dose of a drug-response screen."""
 

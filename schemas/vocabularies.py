@@ -8,6 +8,10 @@ from typing import Final
 ASSAYS: Final = {
     "l1000": "Luminex bead array of 978 landmark genes",
     "drugseq": "DRUG-seq: multiplexed 3' RNA sequencing of lysates in wells",
+    "rnaseq": "bulk RNA sequencing",
+    "targeted_counts": "sequencing of a panel of genes: HTS2, HiMAP-seq",
+    "scrna": "single-cell RNA sequencing, pseudobulk profiles",
+    "snrna": "single-nucleus RNA sequencing, pseudobulk profiles",
     "viability": "drug-response screen: viability after treatment over a dose series",
 }
 

@@ -12,6 +12,7 @@ from etl.harmonize.doses import dose_um, time_h
 from etl.harmonize.identifiers import condition_ids, sample_ids
 from etl.harmonize.resolved import with_resolved_ids
 from schemas.core.sample import SAMPLE
+from schemas.core.sample_annotation import SAMPLE_ANNOTATION
 from schemas.vocabularies import CONTROL_KINDS, OUT_OF_SCOPE_KINDS
 
 LOW_LIBRARY_SHARE = 0.1
@@ -86,6 +87,33 @@ def harmonize_samples(
         noted=_counts(samples["sample_kind"]) | _counts(samples["qc_flags"].explode().drop_nulls()),
     )
     return samples.select(list(SAMPLE.polars_schema)).cast(SAMPLE.polars_schema), account
+
+
+def harmonize_annotations(
+    reported: pl.DataFrame, samples: pl.DataFrame, *, dataset_id: str
+) -> tuple[pl.DataFrame, RowAccount]:
+    """Return the dataset's rows of ``core/sample_annotation`` and the account of facts in and out.
+
+    Args:
+        reported: the adapter's annotations (``ReportedAnnotation``).
+        samples: the dataset's rows of ``core/sample``; a fact about another sample is left out and counted.
+        dataset_id: the dataset.
+
+    Raises:
+        BadInputError: a fact of a sample is stated more than once.
+    """
+    if (repeated := reported.filter(pl.struct("sample_key", "key").is_duplicated())).height:
+        first = repeated.sort("sample_key", "key").row(0, named=True)
+        raise BadInputError(
+            f"{first['key']!r} is stated more than once ({repeated.height} such rows)",
+            dataset_id=dataset_id,
+            row=f"sample {first['sample_key']}",
+        )
+    kept = reported.join(samples.select("sample_key", "sample_id"), on="sample_key", how="inner")
+    rows = kept.with_columns(dataset_id=pl.lit(dataset_id)).select(list(SAMPLE_ANNOTATION.polars_schema))
+    n_others = reported.height - rows.height
+    dropped = {"of a sample that is not kept": n_others} if n_others else {}
+    return rows.sort("sample_id", "key"), RowAccount(reported.height, rows.height, dropped, unit="facts")
 
 
 def canonical_well(well: pl.Expr) -> pl.Expr:

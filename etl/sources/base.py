@@ -112,6 +112,15 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class AnnotatedSource(Source, Protocol):
+    """A source that says more about its samples than ``ReportedSample`` has columns for."""
+
+    def annotations(self, raw: Path) -> pl.LazyFrame:
+        """Return one row per sample and fact (``ReportedAnnotation``); a fact that is missing has no row."""
+        ...
+
+
+@runtime_checkable
 class TranscriptomicSource(Source, Protocol):
     """One expression profile per well or pseudobulk."""
 

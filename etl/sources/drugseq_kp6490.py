@@ -21,7 +21,13 @@ import polars as pl
 
 from etl.formats import delimited, mex
 from etl.sources.base import ExpressionBlock, RemoteFile, SourceSpec
-from schemas.reported import ReportedCompound, ReportedContext, ReportedGene, ReportedSample
+from schemas.reported import (
+    ReportedAnnotation,
+    ReportedCompound,
+    ReportedContext,
+    ReportedGene,
+    ReportedSample,
+)
 from schemas.table import match_to_model
 
 ORIGIN = "https://github.com/PMCC-BioinformaticsCore/macpie"
@@ -57,6 +63,9 @@ COLUMNS: Final = (
     "sample_type",
     "barcode",
 )
+ANNOTATED: Final = ("species", "model_type", "sample_type")
+"""Columns of the plate map that are kept as they are."""
+
 KIND_BY_CONTROL: Final = {"DMSO": "vehicle", "Media": "untreated"}
 KIND_BY_TREATED_TYPE: Final = {"Sample": "compound", "Positive_control": "positive_control"}
 
@@ -88,6 +97,17 @@ class DrugseqKp6490:
             is_low_quality=pl.lit(value=False),
         )
         return match_to_model(rows, ReportedSample)
+
+    def annotations(self, raw: Path) -> pl.LazyFrame:
+        """Return species, kind of culture and sample type of every well of the plate map.
+
+        Raises:
+            BadInputError: a column is missing, or a barcode is missing or repeated.
+        """
+        plate_map = _read_plate_map(self.spec.locate(raw)["plate_map"], ("barcode", *ANNOTATED))
+        facts = plate_map.rows.select(sample_key="barcode", **{name: name for name in ANNOTATED})
+        rows = facts.unpivot(index="sample_key", variable_name="key", value_name="value").drop_nulls("value")
+        return match_to_model(rows, ReportedAnnotation)
 
     def compounds(self, raw: Path) -> pl.LazyFrame:
         """Return one row per treatment of the treated wells with counts, under the publisher's name.
@@ -146,22 +166,22 @@ class DrugseqKp6490:
         )
 
 
-def _read_plate_map(path: Path) -> delimited.TextTable:
-    """Read the plate map as text without outer blanks, empty cells as null.
+def _read_plate_map(path: Path, columns: tuple[str, ...] = COLUMNS) -> delimited.TextTable:
+    """Read columns of the plate map as text without outer blanks, empty cells as null.
 
     Raises:
         BadInputError: as ``delimited.read``, or a barcode is missing or repeated.
     """
     table = delimited.read(
         path,
-        COLUMNS,
+        columns,
         dataset_id=SPEC.dataset_id,
         separator=",",
         is_quoted=True,
         has_plain_names=True,
         missing=r"^\s*$",
     )
-    table = table.with_rows(table.rows.with_columns(pl.col(COLUMNS).str.strip_chars()))
+    table = table.with_rows(table.rows.with_columns(pl.col(columns).str.strip_chars()))
     table.require_present("barcode")
     table.require_unique("barcode")
     return table

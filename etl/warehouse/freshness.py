@@ -14,7 +14,7 @@ from etl.harmonize.reference_folder import ReferenceFolder
 from etl.harmonize.snapshots import Reference, snapshot
 from etl.provenance import Provenance, fingerprint, provenance_of, source_files
 from etl.sources import SOURCES
-from etl.sources.base import Source, TranscriptomicSource
+from etl.sources.base import AnnotatedSource, Source, TranscriptomicSource
 from etl.warehouse.delta import committed_fingerprint, committed_fingerprints
 from etl.warehouse.fit_units import EFFECT_TABLES, FitUnit, fit_units
 from etl.warehouse.scan import exists, scan
@@ -26,6 +26,7 @@ from schemas.mart.condition import CONDITION
 from schemas.table import Table
 
 OF_SCREENS_ONLY = ("core/viability", "mart/dose_response")
+OF_ANNOTATED_SOURCES_ONLY = ("core/sample_annotation",)
 OF_EVERY_DATASET = ("core/source_file", "core/dataset", "core/compound_name", "core/context_name")
 
 
@@ -37,7 +38,10 @@ def tables_of(source: Source) -> list[Table]:
         if "dataset_id" in table.partition_by and table not in EFFECT_TABLES
     ]
     if isinstance(source, TranscriptomicSource):
-        return [table for table in per_dataset if table.name not in OF_SCREENS_ONLY]
+        absent = OF_SCREENS_ONLY
+        if not isinstance(source, AnnotatedSource):
+            absent += OF_ANNOTATED_SOURCES_ONLY
+        return [table for table in per_dataset if table.name not in absent]
     return [table for table in per_dataset if table.name in OF_SCREENS_ONLY + OF_EVERY_DATASET]
 
 

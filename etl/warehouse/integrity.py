@@ -22,6 +22,7 @@ REFERENCES = (
     Reference("core/sample", "compound_id", "core/compound"),
     Reference("core/sample", "context_id", "core/context"),
     Reference("core/sample", "condition_id", "mart/condition"),
+    Reference("core/sample_annotation", "sample_id", "core/sample"),
     Reference("core/expression", "sample_id", "core/sample"),
     Reference("core/expression", "gene_id", "core/gene"),
     Reference("core/viability", "compound_id", "core/compound"),

@@ -3,10 +3,12 @@
 import polars as pl
 import pytest
 
+from etl.accounting import RowAccount
 from etl.errors import BadInputError
-from etl.harmonize.samples import harmonize_samples
+from etl.harmonize.samples import harmonize_annotations, harmonize_samples
 from etl.validation import violations
 from schemas.core.sample import SAMPLE
+from schemas.core.sample_annotation import SampleAnnotation
 from schemas.reported import ReportedSample
 from schemas.table import polars_schema
 
@@ -127,3 +129,21 @@ def test_input_that_cannot_be_read_is_refused_by_dataset_and_rule(changes: dict,
     with pytest.raises(BadInputError, match=rule) as error:
         harmonize(reported(**changes))
     assert "toy" in str(error.value)
+
+
+def test_facts_follow_their_samples_and_those_of_others_are_counted() -> None:
+    samples = pl.DataFrame({"sample_key": ["w1", "w2"], "sample_id": [11, 22]})
+    stated = pl.DataFrame(
+        {"sample_key": ["w2", "w1", "w9"], "key": ["edge", "lane", "edge"], "value": ["yes", "4", "no"]}
+    )
+    rows, account = harmonize_annotations(stated, samples, dataset_id="toy")
+    SampleAnnotation.validate(rows)
+    assert rows.rows() == [("toy", 11, "lane", "4"), ("toy", 22, "edge", "yes")]
+    assert account == RowAccount(3, 2, {"of a sample that is not kept": 1}, unit="facts")
+
+
+def test_a_fact_stated_twice_is_refused() -> None:
+    samples = pl.DataFrame({"sample_key": ["w1"], "sample_id": [11]})
+    stated = pl.DataFrame({"sample_key": ["w1", "w1"], "key": ["edge", "edge"], "value": ["yes", "no"]})
+    with pytest.raises(BadInputError, match="toy, row sample w1: 'edge' is stated more than once"):
+        harmonize_annotations(stated, samples, dataset_id="toy")

@@ -10,7 +10,13 @@ from etl.errors import BadInputError
 from etl.sources.base import TranscriptomicSource
 from etl.sources.drugseq_kp6490 import DrugseqKp6490
 from etl.validation import check_reported
-from schemas.reported import ReportedCompound, ReportedContext, ReportedGene, ReportedSample
+from schemas.reported import (
+    ReportedAnnotation,
+    ReportedCompound,
+    ReportedContext,
+    ReportedGene,
+    ReportedSample,
+)
 
 HEADER = (
     "Plate_ID,Well_ID,Row,Column,Species,Cell_type,Model_type,Time,Unit,"
@@ -217,3 +223,16 @@ def test_the_published_plate(realdata: Path) -> None:
     assert set(block.sample_keys) == set(rows.filter(pl.col("sample_kind") != "empty")["sample_key"])
     totals = np.asarray(block.values.sum(axis=1)).ravel()
     assert (totals.min(), totals.max()) == (100_394, 1_035_904)
+
+
+def test_what_has_no_column_is_kept_as_annotation(tmp_path: Path) -> None:
+    stated = DrugseqKp6490().annotations(write(tmp_path, TREATED, DMSO))
+    rows = check_reported(stated, ReportedAnnotation, dataset_id="drugseq_kp6490")
+    assert sorted(rows.rows()) == [
+        ("AACA", "model_type", "2D-adherent"),
+        ("AACA", "sample_type", "Sample"),
+        ("AACA", "species", "Human"),
+        ("CCGT", "model_type", "2D-adherent"),
+        ("CCGT", "sample_type", "Vehicle_control"),
+        ("CCGT", "species", "Human"),
+    ]
