@@ -186,6 +186,25 @@ def query(
 
 
 @app.command()
+def export(
+    table: Annotated[str, typer.Argument(help="Table name, such as mart/condition.")],
+    out: Annotated[Path, typer.Argument(help="File to write: .parquet or .csv.")],
+    redistributable_only: Annotated[
+        bool,
+        typer.Option(
+            "--redistributable-only", help="Leave out rows of datasets whose licence forbids passing them on."
+        ),
+    ] = False,
+    root: Root = None,
+) -> None:
+    """Write a table to one file, streaming; whole or not at all."""
+    from etl.warehouse.export import export as write
+
+    n_rows = write(table, out, redistributable_only=redistributable_only, root=_settings(root, None).root)
+    console.print(f"{n_rows:,} rows of {table} written to {out}.")
+
+
+@app.command()
 def unresolved(
     dataset: Annotated[str | None, typer.Option("--dataset", help="Only this dataset.")] = None,
     doubtful: Annotated[

@@ -27,7 +27,18 @@ def root(demo) -> str:
 def test_help_lists_every_command() -> None:
     shown = perturbhouse("--help")
     assert shown.returncode == 0
-    for command in ("demo", "build", "tables", "describe", "query", "ui"):
+    commands = (
+        "demo",
+        "build",
+        "tables",
+        "describe",
+        "query",
+        "export",
+        "unresolved",
+        "reference-diff",
+        "ui",
+    )
+    for command in commands:
         assert command in shown.stdout
 
 
@@ -51,9 +62,19 @@ def test_query_prints_a_result(root: str) -> None:
     assert "5" in shown.stdout
 
 
+def test_export_leaves_out_what_may_not_be_passed_on(root: str, tmp_path: Path) -> None:
+    out = tmp_path / "conditions.parquet"
+    shown = perturbhouse("export", "mart/condition", str(out), "--root", root)
+    assert shown.returncode == 0
+    assert "465 rows of mart/condition" in shown.stdout
+    shown = perturbhouse("export", "mart/condition", str(out), "--redistributable-only", "--root", root)
+    assert "0 rows of mart/condition" in shown.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        (["export", "mart/nothing", "out.parquet"], "no table 'mart/nothing'"),
         (["describe", "mart/nothing"], "no table 'mart/nothing'"),
         (["build", "nothing"], "unknown dataset 'nothing'"),
         (["query", "SELECT nothing"], "SQL:"),
