@@ -27,7 +27,7 @@ from etl.accounting import RowAccount, total
 from etl.errors import ConcurrentWriteError, PerturbhouseError
 from etl.harmonize.pubchem_files import compile_pubchem, has_pubchem_files
 from etl.harmonize.snapshots import PUBCHEM, REFERENCES
-from etl.sources import SOURCES
+from etl.sources import SOURCES, source_named
 from etl.warehouse.fit_units import FitUnit, fit_units
 from etl.warehouse.freshness import (
     are_shared_tables_fresh,
@@ -167,9 +167,8 @@ def _read_references(
 
 
 def _chosen(dataset_ids: Sequence[str], warehouse: Warehouse) -> list[str]:
-    unknown = set(dataset_ids) - set(SOURCES)
-    if unknown:
-        raise PerturbhouseError(f"unknown dataset {min(unknown)!r}; there are: {', '.join(SOURCES)}")
+    for dataset_id in dataset_ids:
+        source_named(dataset_id)
     chosen = list(dataset_ids) or available(warehouse.raw_path)
     if not chosen:
         raise PerturbhouseError(

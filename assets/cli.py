@@ -111,6 +111,40 @@ def build(
 
 
 @app.command()
+def fetch(
+    datasets: Annotated[list[str], typer.Argument(help="Datasets whose files to download.")],
+    raw: Raw = None,
+    root: Root = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show files, sizes and licence; nothing is written.")
+    ] = False,
+    update: Annotated[
+        bool,
+        typer.Option("--update", help="Replace files that changed at the publisher or were altered here."),
+    ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read and hash what is there, not only compare size and time.")
+    ] = False,
+    per_host: Annotated[
+        int, typer.Option("--per-host", min=1, help="Downloads from one server at a time.")
+    ] = 2,
+) -> None:
+    """Download the publishers' files of datasets into the raw folder: resumed where cut, verified, whole.
+
+    What needs a registration or comes by hand is named, with where to get it and where to put it.
+    """
+    from etl.extract.fetch import Options
+    from etl.extract.terminal import fetch_to_terminal
+    from etl.sources import source_named
+
+    sources = [source_named(dataset_id) for dataset_id in datasets]
+    options = Options(is_dry_run=dry_run, is_updated=update, by_digest=verify, per_host=per_host)
+    settings = _settings(root, raw)
+    for source in sources:
+        fetch_to_terminal(source.spec, settings.raw, options, console)
+
+
+@app.command()
 def tables(root: Root = None) -> None:
     """List the tables of the warehouse: rows, datasets, size, Delta version."""
     settings = _settings(root, None)

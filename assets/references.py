@@ -19,8 +19,8 @@ def reference_asset(reference: Reference) -> dg.AssetsDefinition:
 
     @dg.asset(
         **facts(REFERENCE_FILE, ()) | {"key": reference_key(reference.name), "group_name": GROUP},
-        description=f"{reference.title}: release, date and hash of its files. Never materialized where none of "
-        "them is in the reference folder.",
+        description=f"{reference.title}: release, date and hash of its files. Never materialized where none "
+        "of them is in the reference folder.",
         pool=f"reference_{reference.name}",
     )
     def files(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:

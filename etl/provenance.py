@@ -16,10 +16,14 @@ from pathlib import Path
 import polars as pl
 
 from etl.errors import BadInputError
+from etl.extract.ledger import FetchedFile, read_ledger
 from etl.sources.base import RemoteFile, Source
 from schemas.core.source_file import SOURCE_FILE
 
 CODE = ("schemas", "etl")
+NO_VALUES = ("etl/extract", "etl/simulate")
+"""Parts of them that decide no value of a table: the files they write are hashed themselves."""
+
 REFERENCE = "reference"
 """Folder of the identifier references (Cellosaurus, HGNC, …) below the raw root."""
 
@@ -80,7 +84,8 @@ def code_version() -> str:
     for package in CODE:
         root = Path(str(resources.files(package)))
         for path in sorted(root.rglob("*")):
-            if path.suffix in {".py", ".csv", ".parquet"}:
+            name = f"{package}/{path.relative_to(root).as_posix()}"
+            if path.suffix in {".py", ".csv", ".parquet"} and not name.startswith(NO_VALUES):
                 digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
@@ -104,17 +109,23 @@ def source_files(source: Source, raw_root: Path) -> pl.DataFrame:
     raw = raw_root / spec.dataset_id
     located = spec.locate(raw)
     facts = {located[file.role]: file for file in spec.files if file.role in located}
+    fetched = {raw / file.path: entry for entry in read_ledger(raw).values() for file in entry.files}
     references = [path for path in (raw_root / REFERENCE).rglob("*") if path.is_file()]
     marker = [path for path in [raw / SIMULATED_MARKER] if path.is_file()]
-    rows = [_row(path, spec.dataset_id, raw_root, facts.get(path)) for path in (*facts, *references, *marker)]
+    rows = [
+        _row(path, spec.dataset_id, raw_root, facts.get(path), fetched.get(path))
+        for path in (*facts, *references, *marker)
+    ]
     module = type(source).__module__
     if module.split(".")[0] not in CODE and (code := inspect.getsourcefile(type(source))) is not None:
         path = Path(code)
-        rows.append(_row(path, spec.dataset_id, path.parent, None) | {"path": f"adapter/{module}.py"})
+        rows.append(_row(path, spec.dataset_id, path.parent, None, None) | {"path": f"adapter/{module}.py"})
     return pl.DataFrame(rows, schema=SOURCE_FILE.polars_schema).sort("path")
 
 
-def _row(path: Path, dataset_id: str, raw_root: Path, file: RemoteFile | None) -> dict[str, object]:
+def _row(
+    path: Path, dataset_id: str, raw_root: Path, file: RemoteFile | None, fetched: FetchedFile | None
+) -> dict[str, object]:
     sha256 = sha256_of(path)
     if file is not None and file.sha256 not in (None, sha256):
         raise BadInputError(
@@ -128,8 +139,10 @@ def _row(path: Path, dataset_id: str, raw_root: Path, file: RemoteFile | None) -
         "url": file.url if file is not None else None,
         "sha256": sha256,
         "n_bytes": path.stat().st_size,
-        "etag": None,
-        "retrieved_at": datetime.fromtimestamp(path.stat().st_mtime, UTC),
+        "etag": fetched.etag if fetched is not None else None,
+        "retrieved_at": datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        if fetched is None
+        else datetime.fromisoformat(fetched.retrieved_at),
     }
 
 

@@ -5,22 +5,53 @@ agreement between datasets without a download, and they let tests ask whether th
 
     catalogue    drugs, lines, mechanisms: frozen
     study        the truth drawn from a seed: effects, baselines, viability curves
-    l1000, drugseq, screens, reference    one publisher's layout each
+    l1000, drugseq, screens, op3 …, reference    one publisher's layout each
+    l1000_plates, h5ad    what several of these share
     landing      marked folders and reproducible files
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Final
 
 from etl.provenance import REFERENCE
-from etl.simulate import drugseq, l1000, landing, reference, screens
+from etl.simulate import (
+    dilimap,
+    drugseq,
+    l1000,
+    l1000_2020,
+    l1000_phase2,
+    landing,
+    op3,
+    reference,
+    screens,
+)
 from etl.simulate.catalogue import CCLE, GCSI, KP6490, LJP005, PHASE1
 from etl.simulate.study import Study
 
 DEFAULT_SEED = 20240101
 
+WRITERS: Final[Mapping[str, Callable[[Path, Study], Any]]] = {
+    LJP005: l1000.write_ljp005,
+    PHASE1: l1000.write_phase1,
+    KP6490: drugseq.write,
+    GCSI: screens.write_gcsi,
+    CCLE: screens.write_ccle,
+    "l1000_phase2": l1000_phase2.write,
+    "l1000_2020": l1000_2020.write,
+    "op3": op3.write,
+    "dilimap": dilimap.write,
+}
+"""What writes each simulated dataset into its folder."""
 
-def simulate_studies(raw: Path, *, seed: int = DEFAULT_SEED) -> dict[str, Path]:
-    """Write all simulated datasets, and the LINCS compound table they refer to, below the raw folder.
+DEMO: Final = (LJP005, PHASE1, KP6490, GCSI, CCLE)
+"""The datasets of ``perturbhouse demo``: a minute of work, and something of each kind."""
+
+
+def simulate_studies(
+    raw: Path, *, seed: int = DEFAULT_SEED, datasets: Sequence[str] = DEMO
+) -> dict[str, Path]:
+    """Write simulated datasets, and the LINCS compound table they refer to, below the raw folder.
 
     Every folder gets the marker ``SIMULATED.json`` and, below ``truth/``, what an analysis should find:
     ``effects.parquet`` of a transcriptomic dataset, ``curves.parquet`` of a screen. The same seed gives the
@@ -29,6 +60,7 @@ def simulate_studies(raw: Path, *, seed: int = DEFAULT_SEED) -> dict[str, Path]:
     Args:
         raw: the raw folder; made if missing.
         seed: seed of everything random.
+        datasets: which of ``WRITERS``.
 
     Returns:
         The folder of each dataset by ``dataset_id``; ``reference/`` is written beside them.
@@ -36,16 +68,13 @@ def simulate_studies(raw: Path, *, seed: int = DEFAULT_SEED) -> dict[str, Path]:
     Raises:
         BadInputError: one of the folders holds files that are not simulated; nothing is written.
     """
-    folders = {dataset_id: raw / dataset_id for dataset_id in (LJP005, PHASE1, KP6490, GCSI, CCLE)}
+    folders = {dataset_id: raw / dataset_id for dataset_id in datasets}
     for folder in (*folders.values(), raw / REFERENCE):
         landing.refuse_published_files(folder)
     for folder in (*folders.values(), raw / REFERENCE):
         landing.prepare(folder, seed=seed)
     study = Study(seed)
-    l1000.write_ljp005(folders[LJP005], study)
-    l1000.write_phase1(folders[PHASE1], study)
-    drugseq.write(folders[KP6490], study)
-    screens.write_gcsi(folders[GCSI], study)
-    screens.write_ccle(folders[CCLE], study)
+    for dataset_id, folder in folders.items():
+        WRITERS[dataset_id](folder, study)
     reference.write(raw / REFERENCE)
     return folders

@@ -9,12 +9,26 @@ from importlib.metadata import entry_points
 from etl.errors import PerturbhouseError
 from etl.sources.base import Source
 from etl.sources.ccle_2015 import Ccle2015
+from etl.sources.dilimap import Dilimap
 from etl.sources.drugseq_kp6490 import DrugseqKp6490
 from etl.sources.gcsi import Gcsi
+from etl.sources.l1000_2020 import L1000Release2020
 from etl.sources.l1000_ljp005 import L1000Ljp005
 from etl.sources.l1000_phase1 import L1000Phase1
+from etl.sources.l1000_phase2 import L1000Phase2
+from etl.sources.op3 import Op3
 
-BUILT_IN: tuple[Source, ...] = (L1000Ljp005(), L1000Phase1(), DrugseqKp6490(), Gcsi(), Ccle2015())
+BUILT_IN: tuple[Source, ...] = (
+    L1000Ljp005(),
+    L1000Phase1(),
+    L1000Phase2(),
+    L1000Release2020(),
+    DrugseqKp6490(),
+    Op3(),
+    Dilimap(),
+    Gcsi(),
+    Ccle2015(),
+)
 
 
 def registered_sources() -> dict[str, Source]:
@@ -35,3 +49,14 @@ def registered_sources() -> dict[str, Source]:
 
 
 SOURCES: dict[str, Source] = registered_sources()
+
+
+def source_named(dataset_id: str) -> Source:
+    """Return the adapter of a dataset.
+
+    Raises:
+        PerturbhouseError: there is none; the message lists those there are.
+    """
+    if dataset_id not in SOURCES:
+        raise PerturbhouseError(f"unknown dataset {dataset_id!r}; there are: {', '.join(SOURCES)}")
+    return SOURCES[dataset_id]

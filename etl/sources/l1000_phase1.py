@@ -12,7 +12,8 @@ Quirks: the table has no detection plate, it is the text before ``:`` in ``inst_
 treated wells; genetic perturbations share the table with compounds. A matrix written with one byte too few
 per row id lacks the last digit of the nine landmarks with six-digit Entrez ids (``LOST_DIGIT``).
 
-Here: reading. Not here: what L1000 codes mean (``l1000``), ids, dose units.
+Here: reading. Not here: what L1000 codes mean (``l1000``), which rows are genes (``l1000_genes``), ids, dose
+units.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,9 +23,9 @@ from typing import Final
 import polars as pl
 
 from etl.formats import gctx
-from etl.formats.delimited import TextTable
-from etl.sources import l1000
+from etl.sources import l1000, l1000_genes
 from etl.sources.base import BLOCK_BYTES, ExpressionBlock, RemoteFile, SourceSpec
+from etl.sources.l1000_genes import GeneSpace
 from schemas.reported import ReportedGene
 from schemas.table import match_to_model
 
@@ -64,8 +65,6 @@ SPEC = SourceSpec(
     url="https://www.ncbi.nlm.nih.gov/geo/query/acc.cgi?acc=GSE92742",
 )
 
-N_LANDMARKS: Final = 978
-
 LOST_DIGIT: Final[Mapping[str, str]] = {
     "11683": "116832",
     "12458": "124583",
@@ -80,10 +79,22 @@ LOST_DIGIT: Final[Mapping[str, str]] = {
 """Landmarks whose Entrez id lost its last digit in storage; as they stand, none is an id of a human gene."""
 
 
+FACTS: Final = ("rna_plate",)
+"""What the instance table says beyond the columns of a reported sample."""
+
+
 class L1000Phase1:
-    """Adapter of L1000 phase 1."""
+    """Adapter of L1000 phase 1.
+
+    Args:
+        gene_space: genes to read; inferred ones only where a user asks for them, since the registered dataset
+            holds what was measured.
+    """
 
     spec = SPEC
+
+    def __init__(self, gene_space: GeneSpace = "landmark") -> None:
+        self.gene_space: GeneSpace = gene_space
 
     def samples(self, raw: Path) -> pl.LazyFrame:
         """Return one row per instance of the table; those that the matrix lacks are ``empty``.
@@ -92,6 +103,14 @@ class L1000Phase1:
             BadInputError: as ``gctx.read_annotation``, ``l1000.read_table`` and ``l1000.with_sample_kind``.
         """
         return l1000.reported_samples(self._instances(raw))
+
+    def annotations(self, raw: Path) -> pl.LazyFrame:
+        """Return the plate of lysates, and what is stated as the dose of a control.
+
+        Raises:
+            BadInputError: as ``samples``.
+        """
+        return l1000.reported_annotations(self._instances(raw), FACTS)
 
     def compounds(self, raw: Path) -> pl.LazyFrame:
         """Return one row per treated ``pert_id``, with structures where the perturbagen table is there.
@@ -110,22 +129,22 @@ class L1000Phase1:
         return l1000.reported_contexts(self._instances(raw))
 
     def genes(self, raw: Path) -> pl.LazyFrame:
-        """Return one row per landmark gene, in file order.
+        """Return one row per gene of the gene space, in file order.
 
         Raises:
-            BadInputError: see ``_landmarks``.
+            BadInputError: as ``l1000_genes.read_geo_genes`` and ``l1000_genes.wanted_rows``.
         """
-        return match_to_model(self._landmarks(raw).drop("position"), ReportedGene)
+        return match_to_model(self._genes(raw).drop("position"), ReportedGene)
 
     def expression(self, raw: Path) -> Iterator[ExpressionBlock]:
-        """Yield all instances of the matrix on the landmarks, in file order.
+        """Yield all instances of the matrix on the genes of the gene space, in file order.
 
         Raises:
             BadInputError: as ``genes`` and ``gctx.blocks``.
         """
         path = self.spec.locate(raw)["expression"]
         instances = gctx.read_annotation(path).column_ids
-        positions = self._landmarks(raw)["position"].to_numpy()
+        positions = self._genes(raw)["position"].to_numpy()
         for block in gctx.blocks(path, rows=positions, block_bytes=BLOCK_BYTES):
             yield ExpressionBlock([instances[column] for column in block.columns], block.values)
 
@@ -133,7 +152,7 @@ class L1000Phase1:
         files = self.spec.locate(raw)
         table = l1000.read_table(
             files["instances"],
-            ("inst_id", "rna_well", *l1000.PERT_COLUMNS),
+            ("inst_id", "rna_well", *FACTS, *l1000.PERT_COLUMNS),
             dataset_id=self.spec.dataset_id,
         )
         inst_id = pl.col("inst_id")
@@ -153,56 +172,20 @@ class L1000Phase1:
         path = self.spec.locate(raw).get("perturbagens")
         if path is None:
             return None
-        columns = ("pert_id", "pert_iname", "inchi_key", "canonical_smiles", "pubchem_cid")
-        table = l1000.read_table(path, columns, dataset_id=self.spec.dataset_id)
-        table.require_present("pert_id")
-        table.require_unique("pert_id")
-        return table.with_whole_numbers("pubchem_cid").rows.select(
-            compound_reported="pert_id",
-            name="pert_iname",
-            smiles="canonical_smiles",
-            inchikey=pl.col("inchi_key").str.strip_prefix("InChIKey="),
-            pubchem_cid="pubchem_cid",
-        )
+        return l1000.read_perturbagens(path, dataset_id=self.spec.dataset_id, has_pubchem_cid=True)
 
-    def _landmarks(self, raw: Path) -> pl.DataFrame:
-        """Return position in the matrix, gene_reported, symbol and entrez_id of the landmarks, in file order.
-
-        Raises:
-            BadInputError: a row id that is no Entrez id, a gene that the gene table does not list, or a
-                matrix of more than the landmarks without the gene table to tell them.
-        """
+    def _genes(self, raw: Path) -> pl.DataFrame:
         files, dataset_id = self.spec.locate(raw), self.spec.dataset_id
-        row_ids = gctx.read_annotation(files["expression"]).row_ids
-        # A truncated id is only restored where the whole one is not a row itself.
-        restored = {short: whole for short, whole in LOST_DIGIT.items() if whole not in row_ids}
-        ids = pl.DataFrame({"gene_reported": row_ids}).with_row_index("position")
-        ids = ids.with_columns(entrez_id="gene_reported")
-        matrix = TextTable(ids, dataset_id, files["expression"], label="gene_reported")
-        entrez = pl.col("entrez_id").cast(pl.String).replace(restored).cast(pl.Int64)
-        rows = matrix.with_whole_numbers("entrez_id").rows.with_columns(entrez)
-        if "genes" not in files:
-            if rows.height > N_LANDMARKS:
-                raise matrix.error(
-                    f"of {rows.height} genes {N_LANDMARKS} are measured, and only the gene table tells "
-                    f"which; get it from {GEO}_gene_info.txt.gz"
-                )
-            return rows.with_columns(symbol=pl.lit(None, pl.String))
-        columns = ("pr_gene_id", "pr_gene_symbol", "pr_is_lm")
-        table = l1000.read_table(files["genes"], columns, dataset_id=dataset_id)
-        table.require_present("pr_gene_id")
-        table.require_unique("pr_gene_id")
-        genes = table.with_whole_numbers("pr_gene_id").rows.select(
-            entrez_id="pr_gene_id", symbol="pr_gene_symbol", is_landmark=pl.col("pr_is_lm") == "1"
-        )
-        rows = rows.join(genes, on="entrez_id", how="left", maintain_order="left")
-        unlisted = rows.filter(pl.col("is_landmark").is_null())
-        if unlisted.height:
-            raise table.error(
-                f"{unlisted.height} gene(s) of the matrix are not listed, or not said to be landmark or not; "
-                f"the first is {unlisted['gene_reported'][0]}"
+        genes = None
+        if "genes" in files:
+            genes = l1000_genes.read_geo_genes(
+                files["genes"], dataset_id=dataset_id, gene_space=self.gene_space
             )
-        landmarks = rows.filter("is_landmark").drop("is_landmark")
-        if landmarks.is_empty():
-            raise table.error("no gene of the matrix is a landmark", column="pr_is_lm")
-        return landmarks
+        return l1000_genes.wanted_rows(
+            files["expression"],
+            genes,
+            dataset_id=dataset_id,
+            gene_space=self.gene_space,
+            restored_ids=LOST_DIGIT,
+            gene_url=f"{GEO}_gene_info.txt.gz",
+        )

@@ -38,7 +38,7 @@ def tables_of(source: Source) -> list[Table]:
         if "dataset_id" in table.partition_by and table not in EFFECT_TABLES
     ]
     if isinstance(source, TranscriptomicSource):
-        absent = OF_SCREENS_ONLY
+        absent: tuple[str, ...] = OF_SCREENS_ONLY
         if not isinstance(source, AnnotatedSource):
             absent += OF_ANNOTATED_SOURCES_ONLY
         return [table for table in per_dataset if table.name not in absent]

@@ -18,7 +18,9 @@ class SourceFile(Rows):
     sha256: str = field("SHA-256 of the file as read.", str_matches=r"^[0-9a-f]{64}$")
     n_bytes: pl.Int64 = field("Size in bytes.", ge=0, metadata={"unit": "B"})
     etag: str = field("ETag the server gave at download.", nullable=True)
-    retrieved_at: pl.Datetime("us", "UTC") = field("When the file came here: its modification time.")  # type: ignore[valid-type]
+    retrieved_at: pl.Datetime("us", "UTC") = field(  # type: ignore[valid-type]
+        "When the file came here: when `perturbhouse fetch` had it, else its modification time."
+    )
 
 
 SOURCE_FILE = Table(

@@ -29,6 +29,7 @@ def test_help_lists_every_command() -> None:
     assert shown.returncode == 0
     commands = (
         "demo",
+        "fetch",
         "build",
         "tables",
         "describe",
@@ -77,6 +78,7 @@ def test_export_leaves_out_what_may_not_be_passed_on(root: str, tmp_path: Path) 
         (["export", "mart/nothing", "out.parquet"], "no table 'mart/nothing'"),
         (["describe", "mart/nothing"], "no table 'mart/nothing'"),
         (["build", "nothing"], "unknown dataset 'nothing'"),
+        (["fetch", "nothing"], "unknown dataset 'nothing'"),
         (["query", "SELECT nothing"], "SQL:"),
         (["query", ""], "one SELECT"),
         (["query", "CREATE TABLE x AS SELECT 1"], "one SELECT"),
