@@ -6,18 +6,21 @@ agreement between datasets without a download, and they let tests ask whether th
     catalogue    drugs, lines, mechanisms: frozen
     study        the truth drawn from a seed: effects, baselines, viability curves
     l1000, drugseq, screens, op3 …, reference    one publisher's layout each
-    l1000_plates, h5ad    what several of these share
+    l1000_plates, h5ad, umi_counts, workbooks    what several of these share
     landing      marked folders and reproducible files
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from etl.provenance import REFERENCE
 from etl.simulate import (
+    cigs,
     dilimap,
     drugseq,
+    gdpx2,
     l1000,
     l1000_2020,
     l1000_phase2,
@@ -25,6 +28,7 @@ from etl.simulate import (
     op3,
     reference,
     screens,
+    vcpi,
 )
 from etl.simulate.catalogue import CCLE, GCSI, KP6490, LJP005, PHASE1
 from etl.simulate.study import Study
@@ -41,6 +45,10 @@ WRITERS: Final[Mapping[str, Callable[[Path, Study], Any]]] = {
     "l1000_2020": l1000_2020.write,
     "op3": op3.write,
     "dilimap": dilimap.write,
+    **{name: partial(vcpi.write, dataset_id=name) for name in (vcpi.VCPI_0001, vcpi.VCPI_0002)},
+    gdpx2.GDPX2: gdpx2.write,
+    cigs.MCE: cigs.write_mce,
+    cigs.TCM: cigs.write_tcm,
 }
 """What writes each simulated dataset into its folder."""
 

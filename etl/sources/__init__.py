@@ -9,14 +9,19 @@ from importlib.metadata import entry_points
 from etl.errors import PerturbhouseError
 from etl.sources.base import Source
 from etl.sources.ccle_2015 import Ccle2015
+from etl.sources.cigs_mce import CigsMce
+from etl.sources.cigs_tcm import CigsTcm
 from etl.sources.dilimap import Dilimap
 from etl.sources.drugseq_kp6490 import DrugseqKp6490
 from etl.sources.gcsi import Gcsi
+from etl.sources.gdpx2 import Gdpx2
 from etl.sources.l1000_2020 import L1000Release2020
 from etl.sources.l1000_ljp005 import L1000Ljp005
 from etl.sources.l1000_phase1 import L1000Phase1
 from etl.sources.l1000_phase2 import L1000Phase2
 from etl.sources.op3 import Op3
+from etl.sources.vcpi_0001 import Vcpi0001
+from etl.sources.vcpi_0002 import Vcpi0002
 
 BUILT_IN: tuple[Source, ...] = (
     L1000Ljp005(),
@@ -26,6 +31,11 @@ BUILT_IN: tuple[Source, ...] = (
     DrugseqKp6490(),
     Op3(),
     Dilimap(),
+    Vcpi0001(),
+    Vcpi0002(),
+    Gdpx2(),
+    CigsMce(),
+    CigsTcm(),
     Gcsi(),
     Ccle2015(),
 )

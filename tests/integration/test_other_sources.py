@@ -1,7 +1,5 @@
 """The datasets that the demo leaves out, from simulated files in their publishers' layouts to effects."""
 
-from pathlib import Path
-
 import polars as pl
 import pytest
 
@@ -27,7 +25,7 @@ def test_every_source_has_a_simulated_study() -> None:
 
 
 def test_all_are_built_in_one_command(built: tuple[Warehouse, Built]) -> None:
-    warehouse, result = built
+    _, result = built
     assert result.failed == {}
     assert result.failed_units == {}
     assert set(result.rebuilt) == set(OTHERS)
