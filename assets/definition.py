@@ -5,8 +5,8 @@ from typing import Any
 import dagster as dg
 
 from assets.partitions import datasets, fit_units
+from etl.digests import code_version
 from etl.harmonize.snapshots import REFERENCES
-from etl.provenance import code_version
 from schemas.table import Table
 
 

@@ -9,20 +9,15 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
-from importlib import resources
 from pathlib import Path
 
 import polars as pl
 
+from etl.digests import CODE, code_version, sha256_of
 from etl.errors import BadInputError
 from etl.extract.ledger import FetchedFile, read_ledger
 from etl.sources.base import RemoteFile, Source
 from schemas.core.source_file import SOURCE_FILE
-
-CODE = ("schemas", "etl")
-NO_VALUES = ("etl/extract", "etl/simulate")
-"""Parts of them that decide no value of a table: the files they write are hashed themselves."""
 
 REFERENCE = "reference"
 """Folder of the identifier references (Cellosaurus, HGNC, …) below the raw root."""
@@ -53,41 +48,6 @@ class Provenance:
             "code_version": code_version(),
             "sources": json.dumps(self.sources, sort_keys=True),
         }
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, read in blocks; once in a process while size and time stay the same."""
-    key = _state_of(path)
-    if key not in _DIGESTS:
-        with path.open("rb") as file:
-            _DIGESTS[key] = hashlib.file_digest(file, "sha256").hexdigest()
-    return _DIGESTS[key]
-
-
-def remember_sha256(path: Path, sha256: str) -> None:
-    """Take over the SHA-256 of a file from who has read it, so that many gigabytes are not read again."""
-    _DIGESTS[_state_of(path)] = sha256
-
-
-_DIGESTS: dict[tuple[Path, int, int, int], str] = {}
-
-
-def _state_of(path: Path) -> tuple[Path, int, int, int]:
-    stat = path.stat()
-    return path, stat.st_size, stat.st_mtime_ns, stat.st_ino
-
-
-@cache
-def code_version() -> str:
-    """Return a digest of everything in the packages that decide values: their code and embedded tables."""
-    digest = hashlib.blake2b(digest_size=8)
-    for package in CODE:
-        root = Path(str(resources.files(package)))
-        for path in sorted(root.rglob("*")):
-            name = f"{package}/{path.relative_to(root).as_posix()}"
-            if path.suffix in {".py", ".csv", ".parquet"} and not name.startswith(NO_VALUES):
-                digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
 
 
 def fingerprint(parts: Iterable[str]) -> str:

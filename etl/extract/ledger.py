@@ -3,7 +3,6 @@
 Here: the record and its file. Not here: who decides by it (``fetch.py``).
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,8 +11,8 @@ from typing import Any, Final
 
 from filelock import FileLock
 
+from etl.digests import read_sha256
 from etl.errors import BadInputError
-from etl.extract.transport import CHUNK_BYTES
 
 LEDGER: Final = ".fetched.json"
 WORK: Final = ".fetching"
@@ -92,15 +91,6 @@ def record(raw: Path, name: str, fetched: FetchedFile) -> None:
         staged.replace(raw / LEDGER)
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file as it is now."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def local_file(path: str, staged: Path, sha256: str) -> LocalFile:
     """Return the facts of a file that is about to be moved to its place, which keeps size and time."""
     stat = staged.stat()
@@ -114,7 +104,7 @@ def is_intact(raw: Path, file: LocalFile, *, by_digest: bool) -> bool:
         return False
     if stat.st_mtime_ns == file.mtime_ns and not by_digest:
         return True
-    return sha256_of(raw / file.path) == file.sha256
+    return read_sha256(raw / file.path) == file.sha256
 
 
 def _fetched_file(facts: dict[str, Any]) -> FetchedFile:

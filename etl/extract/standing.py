@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from etl.digests import read_sha256
 from etl.extract.addresses import Offer
 from etl.extract.download import Expected
-from etl.extract.ledger import FetchedFile, is_intact, read_ledger, sha256_of
+from etl.extract.ledger import FetchedFile, is_intact, read_ledger
 from etl.extract.transport import RemoteState
 from etl.extract.wanted import Destination, Wanted
 
@@ -158,7 +159,7 @@ def _standing_of_found(
         remark = (
             f"has {n_bytes:,} bytes, the publisher offers {known.n_bytes:,}: cut short or another release"
         )
-    elif digest is not None and sha256_of(path) != digest.lower():
+    elif digest is not None and read_sha256(path) != digest.lower():
         remark = "has another SHA-256 than the publisher's: damaged or another release"
     there = replace(blank, n_bytes=n_bytes)
     if not remark:

@@ -26,13 +26,13 @@ from typing import Any, Final, Self
 
 import polars as pl
 
+from etl.digests import remember_sha256, sha256_of
 from etl.errors import BadInputError, PerturbhouseError
 from etl.formats import keyed_parquet
 from etl.formats.gzip_lines import Block, GzipLines, Progress
 from etl.formats.keyed_parquet import KeyedTable
 from etl.harmonize.compound_names import name_key_expr
 from etl.harmonize.reference_folder import ReferenceFolder
-from etl.provenance import remember_sha256, sha256_of
 
 VERSION: Final = 1
 """Of what is made of the files; tables of another version, or of other keys of names, are built anew."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
-from etl.provenance import code_version, sha256_of
+from etl.digests import code_version, sha256_of
 
 Reader = Callable[[Path], pl.DataFrame]
 

@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 import polars as pl
 
+from etl.digests import sha256_of
 from etl.formats import cellosaurus, obo
 from etl.harmonize import chembl, compound_reference, gene_files, gene_reference, overrides
 from etl.harmonize.context_reference import (
@@ -24,7 +25,6 @@ from etl.harmonize.context_reference import (
 from etl.harmonize.pubchem_cache import PubChemCache
 from etl.harmonize.pubchem_files import BULK_FILES, compile_pubchem
 from etl.harmonize.reference_folder import Reader, ReferenceFolder
-from etl.provenance import sha256_of
 from schemas.core.reference_file import REFERENCE_FILE
 
 Release = tuple[str | None, date | None]
