@@ -6,7 +6,7 @@ agreement between datasets without a download, and they let tests ask whether th
     catalogue    drugs, lines, mechanisms: frozen
     study        the truth drawn from a seed: effects, baselines, viability curves
     l1000, drugseq, screens, op3 …, reference    one publisher's layout each
-    l1000_plates, h5ad, umi_counts, workbooks    what several of these share
+    l1000_plates, h5ad, rdata, umi_counts, workbooks    what several of these share
     landing      marked folders and reproducible files
 """
 
@@ -25,6 +25,7 @@ from etl.simulate import (
     l1000_2020,
     l1000_phase2,
     landing,
+    novartis_moabox,
     op3,
     reference,
     screens,
@@ -45,6 +46,7 @@ WRITERS: Final[Mapping[str, Callable[[Path, Study], Any]]] = {
     "l1000_2020": l1000_2020.write,
     "op3": op3.write,
     "dilimap": dilimap.write,
+    novartis_moabox.MOABOX: novartis_moabox.write,
     **{name: partial(vcpi.write, dataset_id=name) for name in (vcpi.VCPI_0001, vcpi.VCPI_0002)},
     gdpx2.GDPX2: gdpx2.write,
     cigs.MCE: cigs.write_mce,

@@ -19,6 +19,7 @@ from etl.sources.l1000_2020 import L1000Release2020
 from etl.sources.l1000_ljp005 import L1000Ljp005
 from etl.sources.l1000_phase1 import L1000Phase1
 from etl.sources.l1000_phase2 import L1000Phase2
+from etl.sources.novartis_moabox import NovartisMoabox
 from etl.sources.op3 import Op3
 from etl.sources.vcpi_0001 import Vcpi0001
 from etl.sources.vcpi_0002 import Vcpi0002
@@ -31,6 +32,7 @@ BUILT_IN: tuple[Source, ...] = (
     DrugseqKp6490(),
     Op3(),
     Dilimap(),
+    NovartisMoabox(),
     Vcpi0001(),
     Vcpi0002(),
     Gdpx2(),
