@@ -238,6 +238,33 @@ def export(
     console.print(f"{n_rows:,} rows of {table} written to {out}.")
 
 
+@app.command(name="l1000-signatures")
+def l1000_signatures(
+    dataset: Annotated[str, typer.Argument(help="An L1000 dataset.")],
+    out: Annotated[Path, typer.Argument(help="New folder for signatures/, wells/, level_4/ and level_5/.")],
+    vehicle: Annotated[
+        bool,
+        typer.Option(
+            "--vehicle", help="z-scores against a plate's vehicle wells, not against all its wells."
+        ),
+    ] = False,
+    root: Root = None,
+) -> None:
+    """Write Levels 4 and 5 of an L1000 dataset: z-scores of wells, signatures, their quality."""
+    from etl.warehouse.l1000_signatures import write_l1000_signatures
+
+    written = write_l1000_signatures(
+        dataset,
+        out,
+        reference="vehicle" if vehicle else "population",
+        root=_settings(root, None).root,
+    )
+    n_signatures, n_wells, n_without = written.select(pl.selectors.integer().sum()).row(0)
+    console.print(f"{n_signatures:,} signatures of {n_wells:,} wells written to {out}.")
+    if n_without:
+        console.print(f"{n_without:,} wells are on plates with too few vehicle wells and are in none.")
+
+
 @app.command()
 def unresolved(
     dataset: Annotated[str | None, typer.Option("--dataset", help="Only this dataset.")] = None,
