@@ -77,7 +77,7 @@ def demo(root: Root = None, workers: Workers = None) -> None:
     from etl.simulate import simulate_studies
 
     settings = _settings(root, None, pubchem_mode="offline")
-    with console.status("Simulating five studies in the publishers' file formats …"):
+    with console.status("Simulating eight studies in the publishers' file formats …"):
         simulate_studies(settings.raw)
     console.print(f"Simulated files are in [bold]{settings.raw}[/bold].")
     _build([], settings, force=False, workers=workers)

@@ -8,7 +8,7 @@ from assets.definition import per_dataset, shared
 from assets.machine import usable_cpus
 from assets.partitions import register, unregister_others
 from assets.resources import Warehouse, not_applicable, source_of
-from etl.accounting import merged
+from etl.accounting import merged, with_parts
 from etl.expression.profiles import expression_rows, gene_axis, library_sizes
 from etl.harmonize.compound_reference import load_compound_reference
 from etl.harmonize.compounds import merge_compounds, resolve_compounds
@@ -22,6 +22,7 @@ from etl.harmonize.samples import harmonize_annotations, harmonize_samples
 from etl.harmonize.screens import harmonize_measurements
 from etl.harmonize.structures import standardize, tautomer_keys
 from etl.sources.base import AnnotatedSource, ScreenSource, TranscriptomicSource
+from etl.sources.single_cell import Pseudobulked
 from etl.validation import check_reported
 from etl.warehouse.fit_units import fit_units, gone, remove
 from schemas.core.compound import COMPOUND
@@ -118,6 +119,8 @@ def sample(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Materi
         context_names=warehouse.read(CONTEXT_NAME, dataset_id),
         libraries=library_sizes(source.expression(raw)) if is_counts else None,
     )
+    if isinstance(source, Pseudobulked):
+        account = with_parts(account, source.account(raw))
     published = warehouse.publish(context, SAMPLE, rows, account)
     units = fit_units(root=warehouse.root, dataset_ids=[dataset_id])
     register(context.instance, units)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,17 @@ def merged(n_in: int, n_out: int, *, unit: str) -> RowAccount:
     RowAccount(n_in=5, n_out=3, dropped={'same as another': 2}, noted={}, unit='names')
     """
     return RowAccount(n_in, n_out, {"same as another": n_in - n_out} if n_in > n_out else {}, unit=unit)
+
+
+def with_parts(whole: RowAccount, parts: RowAccount) -> RowAccount:
+    """Return an account whose remarks also say what its rows were made of.
+
+    >>> with_parts(RowAccount(1, 1, unit="samples"), RowAccount(9, 7, {"no well": 2}, unit="cells")).noted
+    {'cells read': 9, 'cells added up': 7, 'cells dropped: no well': 2}
+    """
+    dropped = {f"{parts.unit} dropped: {reason}": n for reason, n in parts.dropped.items()}
+    remarks = {f"{parts.unit} read": parts.n_in, f"{parts.unit} added up": parts.n_out, **dropped}
+    return replace(whole, noted={**whole.noted, **remarks})
 
 
 def total(accounts: Iterable[RowAccount]) -> RowAccount:

@@ -39,13 +39,18 @@ def _state_of(path: Path) -> tuple[Path, int, int, int]:
 
 
 @cache
-def code_version() -> str:
-    """Return a digest of everything in the packages that decide values: their code and embedded tables."""
+def code_version(*within: str) -> str:
+    """Return a digest of everything in the packages that decide values: their code and embedded tables.
+
+    Args:
+        within: what paths start with, such as ``etl/formats``, if only these matter.
+    """
     digest = hashlib.blake2b(digest_size=8)
     for package in CODE:
         root = Path(str(resources.files(package)))
         for path in sorted(root.rglob("*")):
             name = f"{package}/{path.relative_to(root).as_posix()}"
-            if path.suffix in {".py", ".csv", ".parquet"} and not name.startswith(NO_VALUES):
+            is_meant = name.startswith(within) if within else not name.startswith(NO_VALUES)
+            if path.suffix in {".py", ".csv", ".parquet"} and is_meant:
                 digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()

@@ -17,6 +17,7 @@ from etl.digests import CODE, code_version, sha256_of
 from etl.errors import BadInputError
 from etl.extract.ledger import FetchedFile, read_ledger
 from etl.sources.base import RemoteFile, Source
+from etl.sources.single_cell import Pseudobulked
 from schemas.core.source_file import SOURCE_FILE
 
 REFERENCE = "reference"
@@ -67,8 +68,8 @@ def source_files(source: Source, raw_root: Path) -> pl.DataFrame:
     """
     spec = source.spec
     raw = raw_root / spec.dataset_id
-    located = spec.locate(raw)
-    facts = {located[file.role]: file for file in spec.files if file.role in located}
+    located = spec.locate_all(raw)
+    facts = {path: file for file in spec.files for path in located.get(file.role, [])}
     fetched = {raw / file.path: entry for entry in read_ledger(raw).values() for file in entry.files}
     references = [path for path in (raw_root / REFERENCE).rglob("*") if path.is_file()]
     marker = [path for path in [raw / SIMULATED_MARKER] if path.is_file()]
@@ -76,8 +77,9 @@ def source_files(source: Source, raw_root: Path) -> pl.DataFrame:
         _row(path, spec.dataset_id, raw_root, facts.get(path), fetched.get(path))
         for path in (*facts, *references, *marker)
     ]
-    module = type(source).__module__
-    if module.split(".")[0] not in CODE and (code := inspect.getsourcefile(type(source))) is not None:
+    adapter = type(source.source if isinstance(source, Pseudobulked) else source)
+    module = adapter.__module__
+    if module.split(".")[0] not in CODE and (code := inspect.getsourcefile(adapter)) is not None:
         path = Path(code)
         rows.append(_row(path, spec.dataset_id, path.parent, None, None) | {"path": f"adapter/{module}.py"})
     return pl.DataFrame(rows, schema=SOURCE_FILE.polars_schema).sort("path")

@@ -28,7 +28,9 @@ from etl.simulate import (
     novartis_moabox,
     op3,
     reference,
+    sciplex3,
     screens,
+    tahoe100m,
     vcpi,
 )
 from etl.simulate.catalogue import CCLE, GCSI, KP6490, LJP005, PHASE1
@@ -51,10 +53,12 @@ WRITERS: Final[Mapping[str, Callable[[Path, Study], Any]]] = {
     gdpx2.GDPX2: gdpx2.write,
     cigs.MCE: cigs.write_mce,
     cigs.TCM: cigs.write_tcm,
+    "sciplex3": sciplex3.write,
+    "tahoe100m": tahoe100m.write,
 }
 """What writes each simulated dataset into its folder."""
 
-DEMO: Final = (LJP005, PHASE1, KP6490, GCSI, CCLE)
+DEMO: Final = (LJP005, PHASE1, KP6490, "op3", vcpi.VCPI_0001, "sciplex3", GCSI, CCLE)
 """The datasets of ``perturbhouse demo``: a minute of work, and something of each kind."""
 
 

@@ -21,6 +21,9 @@ from etl.sources.l1000_phase1 import L1000Phase1
 from etl.sources.l1000_phase2 import L1000Phase2
 from etl.sources.novartis_moabox import NovartisMoabox
 from etl.sources.op3 import Op3
+from etl.sources.sciplex3 import Sciplex3
+from etl.sources.single_cell import Pseudobulked
+from etl.sources.tahoe100m import Tahoe100m
 from etl.sources.vcpi_0001 import Vcpi0001
 from etl.sources.vcpi_0002 import Vcpi0002
 
@@ -38,6 +41,8 @@ BUILT_IN: tuple[Source, ...] = (
     Gdpx2(),
     CigsMce(),
     CigsTcm(),
+    Pseudobulked(Sciplex3()),
+    Pseudobulked(Tahoe100m()),
     Gcsi(),
     Ccle2015(),
 )

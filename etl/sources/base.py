@@ -23,7 +23,7 @@ BLOCK_BYTES = 256 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """One file of a dataset.
+    """One file of a dataset, or many of one kind.
 
     Args:
         role: what the file is to the adapter (``"expression"``, ``"instances"``, …), unique in the dataset.
@@ -31,6 +31,7 @@ class RemoteFile:
         url: where the publisher offers it; None where it comes by hand.
         sha256: digest the publisher or this project pins; None where releases are many.
         is_required: whether the dataset cannot be read without it.
+        is_many: whether several files may match, such as the parts of a table.
     """
 
     role: str
@@ -38,6 +39,7 @@ class RemoteFile:
     url: str | None = None
     sha256: str | None = None
     is_required: bool = True
+    is_many: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +60,30 @@ class SourceSpec:
     url: str | None = None
 
     def locate(self, raw: Path) -> dict[str, Path]:
-        """Return the path of every file that is there, by role.
+        """Return the path of every file that is there, by role; of many, the first by name.
 
         Raises:
-            BadInputError: a required file is missing, or a pattern matches several files.
+            BadInputError: as ``locate_all``.
         """
-        found: dict[str, Path] = {}
+        return {role: paths[0] for role, paths in self.locate_all(raw).items()}
+
+    def locate_all(self, raw: Path) -> dict[str, list[Path]]:
+        """Return the paths of the files of every role of which there are any, sorted.
+
+        Raises:
+            BadInputError: a required file is missing, or several match the pattern of one file.
+        """
+        found: dict[str, list[Path]] = {}
         for file in self.files:
             matches = sorted(raw.glob(file.pattern)) if raw.is_dir() else []
-            if len(matches) > 1:
+            if len(matches) > 1 and not file.is_many:
                 names = ", ".join(path.name for path in matches)
                 raise BadInputError(
                     f"{len(matches)} files match {file.pattern} ({names}); keep one",
                     dataset_id=self.dataset_id,
                 )
             if matches:
-                found[file.role] = matches[0]
+                found[file.role] = matches
             elif file.is_required:
                 origin = f"; get it from {file.url}" if file.url else ""
                 raise BadInputError(

@@ -21,7 +21,16 @@ from etl.warehouse.sql import query
 from schemas import TABLES
 
 Demo = tuple[Warehouse, Built]
-SIMULATED = ("l1000_ljp005", "l1000_phase1", "drugseq_kp6490", "gcsi", "ccle_2015")
+SIMULATED = (
+    "l1000_ljp005",
+    "l1000_phase1",
+    "drugseq_kp6490",
+    "op3",
+    "vcpi_0001",
+    "sciplex3",
+    "gcsi",
+    "ccle_2015",
+)
 
 
 def test_every_dataset_is_built_and_every_table_is_filled(demo: Demo) -> None:

@@ -9,6 +9,7 @@ from etl import provenance
 from etl.errors import BadInputError
 from etl.provenance import is_simulated, provenance_of, source_files
 from etl.sources.base import RemoteFile, SourceSpec
+from etl.sources.single_cell import Pseudobulked
 from etl.validation import violations
 from schemas.core.source_file import SOURCE_FILE
 
@@ -71,6 +72,25 @@ def test_two_files_for_one_role_are_refused(raw: Path) -> None:
     (raw / "toy" / "u.csv").write_text("")
     with pytest.raises(BadInputError, match=r"2 files match .*t.csv, u.csv"):
         source_files(toy(), raw)
+
+
+def test_every_file_of_a_role_of_many_is_a_source(raw: Path) -> None:
+    (raw / "toy" / "u.csv").write_text("a,b\n3,4\n")
+    many = toy(is_many=True)
+    assert many.spec.locate(raw / "toy") == {"table": raw / "toy" / "t.csv"}
+    first = source_files(many, raw)
+    assert {"toy/t.csv", "toy/u.csv"} <= set(first["path"])
+    (raw / "toy" / "u.csv").write_text("a,b\n3,5\n")
+    fingerprints = {
+        provenance_of(files, run_id="a").fingerprint for files in (first, source_files(many, raw))
+    }
+    assert len(fingerprints) == 2
+
+
+def test_the_adapter_of_cells_is_a_source_and_not_what_adds_them_up(raw: Path) -> None:
+    wrapped = source_files(Pseudobulked(toy()), raw)  # type: ignore[arg-type]
+    assert wrapped["path"].to_list() == source_files(toy(), raw)["path"].to_list()
+    assert wrapped["path"].str.starts_with("adapter/").any()
 
 
 def test_a_file_that_is_not_the_pinned_one_is_refused(raw: Path) -> None:

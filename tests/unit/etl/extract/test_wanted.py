@@ -37,6 +37,12 @@ def test_a_query_may_name_the_file() -> None:
     assert want.destination("download", is_only=True) == Destination("SampleTable_LSM.txt", is_unpacked=False)
 
 
+def test_every_part_of_a_table_in_many_files_has_its_place() -> None:
+    [want] = [want for want in wanted(SOURCES["tahoe100m"].spec) if want.url and "train" in want.url]
+    for name in ("train-00000-of-03388.parquet", "train-03387-of-03388.parquet"):
+        assert want.destination(name, is_only=False) == Destination(name, is_unpacked=False)
+
+
 @pytest.mark.parametrize("pattern", ["plate*.h5ad", "plate1.h5ad"])
 def test_a_file_that_no_pattern_is_for_is_an_error(pattern: str) -> None:
     want = Wanted("s3://bucket/*.csv", (RemoteFile("role", pattern),))
