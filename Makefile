@@ -16,7 +16,7 @@ test: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/python -m schemas.data_dictionary docs/tables --check
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 ui: $(STAMP)
 	$(BIN)/perturbhouse ui

@@ -128,7 +128,8 @@ class _Reader:
             numbers = pl.read_csv(
                 block.text, separator="\t", quote_char=None, has_header=False, schema=schema
             )
-        except pl.exceptions.PolarsError as fault:
+        except (pl.exceptions.PolarsError, OSError) as fault:
+            # Polars takes what begins like a compressed stream for one.
             raise self._fault(block) from fault
         if any(numbers.null_count().row(0)):
             raise self._fault(block)

@@ -13,6 +13,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from assets.build import build
+from etl.simulate import simulate_studies
 from etl.warehouse.contents import table_contents
 from etl.warehouse.delta import STAGING
 from etl.warehouse.freshness import stale
@@ -20,14 +21,30 @@ from etl.warehouse.integrity import repeated_ids
 from etl.warehouse.scan import exists, scan
 from schemas import TABLES
 
+FEW = ("l1000_ljp005", "drugseq_kp6490", "ccle_2015")
+
+
+@pytest.fixture(scope="module")
+def few_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    raw = tmp_path_factory.mktemp("raw")
+    simulate_studies(raw, datasets=FEW)
+    return raw
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, few_raw: Path, make_warehouse) -> str:
+    warehouse = make_warehouse(tmp_path_factory.mktemp("warehouse"), few_raw)
+    assert build([], warehouse).failed == {}
+    return warehouse.root
+
 
 @pytest.mark.parametrize("milestone", ["core/sample", "mart/condition", "core/compound"])
 def test_a_killed_build_leaves_readable_tables_and_the_next_completes(
-    milestone: str, demo, simulated_raw: Path, tmp_path: Path, make_warehouse
+    milestone: str, undisturbed: str, few_raw: Path, tmp_path: Path, make_warehouse
 ) -> None:
     root = tmp_path / "warehouse"
     environment = os.environ | {"PERTURBHOUSE_PUBCHEM": "offline"}
-    command = ["build", "--raw", str(simulated_raw), "--root", str(root)]
+    command = ["build", "--raw", str(few_raw), "--root", str(root)]
     process = subprocess.Popen(
         [sys.executable, "-c", "from assets.cli import main; main()", *command],
         env=environment,
@@ -44,23 +61,24 @@ def test_a_killed_build_leaves_readable_tables_and_the_next_completes(
     for content in table_contents(root=str(root)):
         assert scan(content.name, root=str(root)).collect().height == content.n_rows
 
-    warehouse = make_warehouse(root, simulated_raw)
+    warehouse = make_warehouse(root, few_raw)
     assert build([], warehouse).failed == {}
     for name, table in TABLES.items():
+        assert exists(name, root=undisturbed)
         assert_frame_equal(
             scan(name, root=warehouse.root).collect().sort(table.primary_key),
-            scan(name, root=demo[0].root).collect().sort(table.primary_key),
+            scan(name, root=undisturbed).collect().sort(table.primary_key),
         )
     assert list((root / STAGING).iterdir()) == []
 
 
 def test_tables_over_all_datasets_are_repaired_where_every_dataset_is_fresh(
-    demo, simulated_raw: Path, tmp_path: Path, make_warehouse
+    few_raw: Path, tmp_path: Path, make_warehouse
 ) -> None:
-    warehouse = make_warehouse(tmp_path / "warehouse", simulated_raw)
+    warehouse = make_warehouse(tmp_path / "warehouse", few_raw)
     assert build(["ccle_2015"], warehouse).failed == {}
     shutil.rmtree(Path(warehouse.root) / "core" / "compound")
-    assert stale(root=warehouse.root, raw_root=simulated_raw) != []
+    assert stale(root=warehouse.root, raw_root=few_raw) != []
     again = build(["ccle_2015"], warehouse)
     assert again.fresh == ("ccle_2015",)
     assert scan("core/compound", root=warehouse.root).collect().height == 12

@@ -5,9 +5,7 @@ import polars as pl
 import pytest
 
 from etl.errors import BadInputError
-from etl.simulate import DEFAULT_SEED, simulate_studies
-
-DATASETS = {"l1000_ljp005", "l1000_phase1", "drugseq_kp6490", "gcsi", "ccle_2015"}
+from etl.simulate import DEFAULT_SEED, DEMO, simulate_studies
 
 
 def contents(raw: Path) -> dict[str, bytes]:
@@ -26,11 +24,16 @@ def test_another_seed_gives_other_values_of_the_same_design(simulated: Path, tmp
     other, first = contents(tmp_path), contents(simulated)
     assert other.keys() == first.keys()
     unchanged = {name for name in first if other[name] == first[name]}
-    assert unchanged == {"reference/lincs_pertinfo.tsv.gz"}
+    # What says which compounds there are.
+    assert unchanged == {
+        "reference/lincs_pertinfo.tsv.gz",
+        "sciplex3/GSM4150378_sciPlex3_A549_MCF7_K562_hashTable_metadata.txt.gz",
+        "vcpi_0001/chemistry.parquet",
+    }
 
 
 def test_every_dataset_is_marked_and_carries_its_truth(simulated: Path) -> None:
-    for dataset_id in DATASETS:
+    for dataset_id in DEMO:
         marker = json.loads((simulated / dataset_id / "SIMULATED.json").read_text())
         assert marker == {"seed": DEFAULT_SEED, "simulated_by": "perturbhouse demo"}
         assert len(list((simulated / dataset_id / "truth").glob("*.parquet"))) == 1
@@ -39,7 +42,7 @@ def test_every_dataset_is_marked_and_carries_its_truth(simulated: Path) -> None:
 
 def test_folders_are_returned_by_dataset(tmp_path: Path) -> None:
     folders = simulate_studies(tmp_path)
-    assert folders == {dataset_id: tmp_path / dataset_id for dataset_id in DATASETS}
+    assert folders == {dataset_id: tmp_path / dataset_id for dataset_id in DEMO}
     assert all(folder.is_dir() for folder in folders.values())
 
 
