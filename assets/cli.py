@@ -70,7 +70,7 @@ def options(
 
 @app.command()
 def demo(root: Root = None, workers: Workers = None) -> None:
-    """Simulate five small studies in the publishers' own file formats and build a warehouse from them.
+    """Simulate eight small studies in the publishers' own file formats and build a warehouse from them.
 
     No network is used. Compounds and cell lines are real, values are simulated; core/dataset says so.
     """

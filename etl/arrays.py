@@ -1,7 +1,7 @@
 """Types of the arrays that numerical modules work on, and cutting an axis into slices."""
 
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,9 @@ FloatArray: TypeAlias = npt.NDArray[np.float64]
 IntArray: TypeAlias = npt.NDArray[np.int64]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 Matrix: TypeAlias = np.ndarray | sparse.csr_array | sparse.csr_matrix | sparse.csc_array | sparse.csc_matrix
+
+LARGEST_EXACT_FLOAT32: Final = 2**24
+"""Up to here a 32-bit float holds every whole number."""
 
 
 def slices(n: int, length: int) -> Iterator[slice]:

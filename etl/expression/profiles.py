@@ -13,6 +13,7 @@ import polars as pl
 from scipy import sparse
 
 from etl.accounting import RowAccount
+from etl.arrays import LARGEST_EXACT_FLOAT32
 from etl.errors import BadInputError
 from etl.sources.base import ExpressionBlock
 from schemas.core.expression import EXPRESSION
@@ -22,9 +23,6 @@ CHUNK_VALUES = 4_000_000
 
 MAX_LOG2 = 40.0
 """No intensity or count reaches 2**40; larger values are not on a log2 scale."""
-
-MAX_COUNT = 2**24
-"""Up to here every whole number is a Float32."""
 
 RAW_COUNT_LIKE = 30.0
 """Whole numbers only, some above this, are raw counts: normalized log2 expression stays below 2**30."""
@@ -218,7 +216,9 @@ def check_scale(block: ExpressionBlock, *, dataset_id: str, value_scale: str) ->
     if value_scale == "counts":
         _refuse(values < 0, "is negative, but counts are declared", block, dataset_id)
         _refuse(values != np.floor(values), "is fractional, but counts are declared", block, dataset_id)
-        _refuse(values > MAX_COUNT, "is a count that Float32 cannot hold exactly", block, dataset_id)
+        _refuse(
+            values > LARGEST_EXACT_FLOAT32, "is a count that Float32 cannot hold exactly", block, dataset_id
+        )
         return
     _refuse(np.abs(values) > MAX_LOG2, "cannot be log2 expression (raw values?)", block, dataset_id)
     if values.max() > RAW_COUNT_LIKE and bool((values == np.floor(values)).all()):

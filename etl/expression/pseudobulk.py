@@ -38,7 +38,7 @@ from numba import njit
 from scipy import sparse
 
 from etl.accounting import RowAccount
-from etl.arrays import IntArray
+from etl.arrays import LARGEST_EXACT_FLOAT32, IntArray
 from etl.errors import BadInputError
 from etl.expression.counts import LARGEST_COUNT
 from etl.expression.quality_control import CellAccount, CellFilter, QualityGenes, measure
@@ -61,7 +61,6 @@ PART_ROWS: Final = 2_000_000
 BLOCK_ENTRIES: Final = 16_000_000
 """Entries of a block of profiles by default: 128 MB as CSR of float32."""
 
-LARGEST_FLOAT32_INTEGER: Final = 2**24
 THIRDS: Final = ("third_1", "third_2", "third_3")
 KEY_SEPARATOR: Final = "|"
 
@@ -714,8 +713,8 @@ class Profiles:
         n = int(ends[stop] - ends[start])
         found = self._rows(int(ends[start]), n, ["gene", column])
         values = found[column].to_numpy()
-        if n and int(values.max()) > LARGEST_FLOAT32_INTEGER:
-            rule = f"counts up to {LARGEST_FLOAT32_INTEGER:,} are exact, but one is {int(values.max()):,}"
+        if n and int(values.max()) > LARGEST_EXACT_FLOAT32:
+            rule = f"counts up to {LARGEST_EXACT_FLOAT32:,} are exact, but one is {int(values.max()):,}"
             raise BadInputError(rule, file=self.folder.parent, column=column)
         index_type = np.int32 if n < 2**31 else np.int64
         parts = (

@@ -13,8 +13,6 @@ order is refused: it could not be read in bounded memory.
 """
 
 import csv
-import gzip
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -24,7 +22,7 @@ import polars as pl
 from scipy import sparse
 
 from etl.errors import BadInputError
-from etl.formats.delimited import TextTable, text_table
+from etl.formats.delimited import TextTable, read_whole, text_table
 from etl.formats.gzip_lines import BLOCK_BYTES, Block, GzipLines
 
 LARGEST_COUNT: Final = 2**31 - 1
@@ -195,7 +193,7 @@ def read_axis(path: Path, columns: Sequence[str], *, dataset_id: str) -> TextTab
             number of fields, a first column that is empty or repeated.
     """
     table = TextTable(pl.DataFrame(), dataset_id, path)
-    lines = _text(table).decode("utf-8", errors="replace").splitlines()
+    lines = read_whole(table).decode("utf-8", errors="replace").splitlines()
     unquoted = pl.Series(lines, dtype=pl.String).str.replace_all('"', "", literal=True).str.strip_chars("\r")
     rows = pl.DataFrame({"line": unquoted}).with_row_index("row", offset=1)
     fields = rows.select("row", field=pl.col("line").str.replace_all(_SEPARATOR, "\t").str.split("\t"))
@@ -233,7 +231,7 @@ def read_r_table(
             missing, or a row with more or fewer cells than the header.
     """
     table = TextTable(pl.DataFrame(), dataset_id, path)
-    text = _text(table)
+    text = read_whole(table)
     first, _, body = text.partition(b"\n")
     if not body.strip():
         raise table.error("a header and no rows")
@@ -279,18 +277,3 @@ def _r_cells(body: bytes, table: TextTable, width: int) -> pl.DataFrame:
 def _cells(line: bytes) -> list[str]:
     """Split one line as R's ``read.table`` does."""
     return next(csv.reader([line.decode("utf-8", errors="replace").strip("\r")], delimiter=" "), [])
-
-
-def _text(table: TextTable) -> bytes:
-    """Return the bytes of a file, whose last line must be ended."""
-    text = table.path.read_bytes()
-    if table.path.suffix == ".gz":
-        try:
-            text = gzip.decompress(text)
-        except (OSError, EOFError, zlib.error) as fault:
-            raise table.error(f"cannot be decompressed: {fault}") from fault
-    if not text.strip():
-        raise table.error("the file is empty")
-    if not text.endswith(b"\n"):
-        raise table.error("the last line is not ended: the file is truncated", row=text.count(b"\n") + 1)
-    return text

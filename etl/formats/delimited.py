@@ -101,6 +101,24 @@ class TextTable:
         for column in columns:
             self.require(pl.col(column) != "", column, "a missing value")
 
+    def require_listed(self, ids: Sequence[str], column: str, *, what: str) -> None:
+        """Check that every id of another file stands in a column.
+
+        Args:
+            ids: such as the samples of a matrix.
+            column: where they must stand.
+            what: they, in the plural, and where they come from, such as ``sample(s) of the matrix``.
+
+        Raises:
+            BadInputError: an id that does not.
+        """
+        found = pl.Series(ids, dtype=pl.String)
+        unlisted = found.filter(~found.is_in(self.rows[column].implode()))
+        if unlisted.len():
+            raise self.error(
+                f"{unlisted.len()} {what} are not listed, the first is {unlisted[0]}", column=column
+            )
+
     def require_unique(self, *key: str) -> None:
         """Check that no two rows have the same key.
 
@@ -151,11 +169,7 @@ def read(
             a column that is missing or repeated, a row with more or fewer cells than the header.
     """
     table = TextTable(pl.DataFrame(), dataset_id, path)
-    data = _utf8(table)
-    if not data.strip():
-        raise table.error("the file is empty")
-    if not data.endswith(b"\n"):
-        raise table.error("the last line is not ended: the file is truncated", row=data.count(b"\n") + 1)
+    data = _utf8(read_whole(table))
     split = _split_quoted if is_quoted and b'"' in data else _split_plain
     header, cells = split(data, separator, table)
     if has_plain_names:
@@ -218,14 +232,27 @@ def text_table(
     return TextTable(present, dataset_id, path, label)
 
 
-def _utf8(table: TextTable) -> bytes:
-    """Return the bytes of the file in UTF-8 without byte order mark."""
+def read_whole(table: TextTable) -> bytes:
+    """Return the bytes of a text file; unpacked where its name ends in ``.gz``.
+
+    Raises:
+        BadInputError: a broken archive, an empty file, or a last line that is not ended.
+    """
     raw = table.path.read_bytes()
     if table.path.suffix == ".gz":
         try:
             raw = gzip.decompress(raw)
         except (OSError, EOFError, zlib.error) as fault:
             raise table.error(f"cannot be decompressed: {fault}") from fault
+    if not raw.strip():
+        raise table.error("the file is empty")
+    if not raw.endswith(b"\n"):
+        raise table.error("the last line is not ended: the file is truncated", row=raw.count(b"\n") + 1)
+    return raw
+
+
+def _utf8(raw: bytes) -> bytes:
+    """Return bytes in UTF-8 without byte order mark."""
     try:
         raw.decode()
     except UnicodeDecodeError:

@@ -15,7 +15,6 @@ variable-length strings, UTF-8 or Latin-1 (``µM`` in files of the Broad); metad
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +24,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from etl.errors import BadInputError
+from etl.formats import hdf5
 from etl.formats.matrix import AnnotatedMatrix, MatrixAnnotation, require_identifiers
 
 _MATRIX = "/0/DATA/0/matrix"
@@ -62,7 +62,7 @@ def read_annotation(path: Path) -> MatrixAnnotation:
         BadInputError: not HDF5, truncated, a group is missing, the matrix is empty or no numbers, lengths do
             not agree, or an id is missing or repeated.
     """
-    with _opened(path) as file:
+    with hdf5.opened(path, "a GCTX file") as file:
         return _read_annotation(file, path)
 
 
@@ -93,7 +93,7 @@ def blocks(
             infinite result from a finite value, an integer that would be rounded).
         IndexError: a position outside the matrix, or a sample asked for twice: a fault of the caller.
     """
-    with _opened(path) as file:
+    with hdf5.opened(path, "a GCTX file") as file:
         matrix = _find_matrix(file, path)
         n_columns, n_rows = matrix.shape
         selected_columns = np.unique(_positions(columns, n_columns, "column"))
@@ -149,32 +149,13 @@ def read(path: Path) -> AnnotatedMatrix:
     )
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
-    try:
-        file = h5py.File(path, "r")
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        rule = f"a GCTX file is a complete HDF5 file, but it cannot be opened: {_reason(error)}"
-        raise BadInputError(rule, file=path) from error
-    with file:
-        yield file
-
-
-def _reason(error: BaseException) -> str:
-    # h5py puts the reason in brackets: "Unable to synchronously open file (truncated file: …)".
-    text = str(error.args[0] if error.args else error)
-    return text[text.find("(") + 1 :].removesuffix(")") if "(" in text else text
-
-
 def _find_dataset(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
     try:
         found = file[name]
     except KeyError as error:
         raise BadInputError(f"a GCTX file holds {name}, but this one does not", file=path) from error
     except (OSError, RuntimeError) as error:
-        raise BadInputError(f"{name} cannot be read: {_reason(error)}", file=path) from error
+        raise BadInputError(f"{name} cannot be read: {hdf5.reason(error)}", file=path) from error
     if not isinstance(found, h5py.Dataset):
         raise BadInputError(f"{name} is a dataset in GCTX, but a group in this file", file=path)
     return found
@@ -229,10 +210,7 @@ def _read_texts(dataset: h5py.Dataset, path: Path) -> list[str]:
     if dataset.ndim != 1:
         rule = f"ids and metadata are one-dimensional, but {dataset.name} has shape {dataset.shape}"
         raise BadInputError(rule, file=path, column=name)
-    try:
-        values = dataset[:]
-    except (OSError, RuntimeError) as error:
-        raise BadInputError(f"{dataset.name} cannot be read: {_reason(error)}", file=path) from error
+    values = hdf5.read(dataset, slice(None), path)
     kind = values.dtype.kind
     if kind == "S" or (kind == "O" and h5py.check_string_dtype(dataset.dtype) is not None):
         return _decode(values.tolist())
@@ -288,7 +266,7 @@ def _read_strip(
     try:
         stored: NDArray = matrix[slice(*columns), slice(*rows)]
     except (OSError, RuntimeError) as error:
-        rule = f"values of columns {columns[0]} to {columns[1] - 1} cannot be read: {_reason(error)}"
+        rule = f"values of columns {columns[0]} to {columns[1] - 1} cannot be read: {hdf5.reason(error)}"
         raise BadInputError(rule, file=path) from error
     if stored.dtype == np.float32:
         return stored

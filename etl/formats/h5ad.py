@@ -1,13 +1,13 @@
-"""Reader of h5ad, AnnData's annotated matrix in HDF5: tables of both axes, and sparse rows in bounded blocks.
+"""Reader of h5ad, AnnData's annotated matrix in HDF5: tables of both axes, and rows in bounded blocks.
 
 Here: the encodings that AnnData 0.7 to 0.12 write, read with h5py alone, and streaming a matrix larger than
-memory. Not here: what columns and codes mean (adapters), dense matrices, and the single compound dataset in
-which AnnData kept a table before 0.7: both are refused by name.
+memory. Not here: what columns and codes mean (adapters), and the single compound dataset in which AnnData
+kept a table before 0.7, which is refused by name.
 
 Layout, with ``N`` observations (cells, samples) and ``G`` variables (genes):
 
     /obs, /var           tables: attribute ``_index`` names the index, ``column-order`` the columns
-    /X, /raw/X, /layers  CSR or CSC: data, indices, indptr, attribute ``shape``
+    /X, /raw/X, /layers  CSR or CSC: data, indices, indptr, attribute ``shape``; or one dense array
 
 A column is an array of numbers, booleans or texts; a categorical (codes and categories; in 0.7 codes whose
 attribute ``categories`` points into ``__categories``); or a nullable array (values and mask). Missing becomes
@@ -20,7 +20,6 @@ filters, which run on one thread. Each chunk of a CSR matrix is inflated once.
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -32,6 +31,7 @@ import polars as pl
 from scipy import sparse
 
 from etl.errors import BadInputError
+from etl.formats import hdf5
 
 BLOCK_BYTES = 128 * 2**20
 """Memory of a block of rows by default; the block after it is read meanwhile, so that two are in memory."""
@@ -39,6 +39,8 @@ BLOCK_BYTES = 128 * 2**20
 _GZIP, _SHUFFLE = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE
 _TASK_BYTES = 2**20
 """Inflated by a thread at a time: AnnData's chunks are so small that handing out each costs time."""
+
+_WHAT = "an h5ad file"
 
 INDEX = "_index"
 """Name of the index in a table that was read; AnnData keeps columns from being called so."""
@@ -84,13 +86,13 @@ def read_table(
         BadInputError: not HDF5, truncated, no such table or column, an encoding that is not known, lengths
             that do not agree, or an index that is null somewhere.
     """
-    with _opened(path) as file:
+    with hdf5.opened(path, _WHAT) as file:
         return _Table(file, path, table).read(columns, rows)
 
 
 def column_names(path: Path, table: str = "obs") -> list[str]:
     """Return the columns of a table in the order of the file, the index left out."""
-    with _opened(path) as file:
+    with hdf5.opened(path, _WHAT) as file:
         return _Table(file, path, table).columns
 
 
@@ -100,7 +102,7 @@ def matrix_shape(path: Path, matrix: str = "X") -> tuple[int, int]:
     Raises:
         BadInputError: as ``row_blocks``.
     """
-    with _opened(path) as file:
+    with hdf5.opened(path, _WHAT) as file:
         return _SparseMatrix.of(file, path, matrix).shape
 
 
@@ -125,7 +127,10 @@ def row_blocks(
         BadInputError: not HDF5, truncated, no such matrix, dense or of an unknown encoding, a shape that is
             not that of the tables, or row starts and column positions that are none.
     """
-    with _opened(path) as file, ThreadPoolExecutor(n_threads, thread_name_prefix="inflate") as pool:
+    with (
+        hdf5.opened(path, _WHAT) as file,
+        ThreadPoolExecutor(n_threads, thread_name_prefix="inflate") as pool,
+    ):
         stored = _SparseMatrix.of(file, path, matrix)
         try:
             yield from stored.row_blocks(block_bytes, pool)
@@ -153,29 +158,44 @@ def observed_blocks(
     Raises:
         BadInputError: as ``read_table`` and ``row_blocks``.
     """
-    with _opened(path) as file:
+    with hdf5.opened(path, _WHAT) as file:
         table = _Table(file, path, "obs")
         for block in row_blocks(path, matrix, block_bytes=block_bytes, n_threads=n_threads):
             yield table.read(columns, slice(block.start, block.start + block.values.shape[0])), block.values
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
-    try:
-        file = h5py.File(path, "r")
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        rule = f"an h5ad file is a complete HDF5 file, but it cannot be opened: {_reason(error)}"
-        raise BadInputError(rule, file=path) from error
-    with file:
-        yield file
+def is_dense(path: Path, matrix: str = "X") -> bool:
+    """Say whether a matrix is one array, which ``dense_blocks`` reads, and not sparse.
+
+    Raises:
+        BadInputError: not HDF5, truncated, or no such matrix.
+    """
+    with hdf5.opened(path, _WHAT) as file:
+        return isinstance(_find(file, matrix, path), h5py.Dataset)
 
 
-def _reason(error: BaseException) -> str:
-    # h5py puts the reason in brackets: "Unable to synchronously open file (truncated file: …)".
-    text = str(error.args[0] if error.args else error)
-    return text[text.find("(") + 1 :].removesuffix(")") if "(" in text else text
+def dense_blocks(
+    path: Path, matrix: str = "X", *, block_bytes: int = BLOCK_BYTES
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield a dense matrix in blocks of consecutive rows, each with the position of the first.
+
+    Args:
+        path: an h5ad file.
+        matrix: as ``row_blocks``.
+        block_bytes: memory of a block; a block has at least one row.
+
+    Raises:
+        BadInputError: not HDF5, truncated, no such matrix, one that is not of numbers, or a shape that is not
+            that of the tables.
+    """
+    with hdf5.opened(path, _WHAT) as file:
+        stored = _find(file, matrix, path)
+        if not isinstance(stored, h5py.Dataset) or stored.dtype.kind not in "fiub":
+            raise BadInputError(f"/{matrix} is not a dense array of numbers", file=path)
+        _require_axes(file, path, matrix, stored.shape)
+        step = max(1, block_bytes // max(1, 8 * stored.shape[1]))
+        for start in range(0, stored.shape[0], step):
+            yield start, hdf5.read(stored, slice(start, start + step), path)
 
 
 def _find(parent: h5py.Group, name: str, path: Path) -> h5py.Dataset | h5py.Group:
@@ -185,7 +205,7 @@ def _find(parent: h5py.Group, name: str, path: Path) -> h5py.Dataset | h5py.Grou
         rule = f"an h5ad file holds {_place(parent, name)}, but this one does not"
         raise BadInputError(rule, file=path) from error
     except (OSError, RuntimeError) as error:
-        rule = f"{_place(parent, name)} cannot be read: {_reason(error)}"
+        rule = f"{_place(parent, name)} cannot be read: {hdf5.reason(error)}"
         raise BadInputError(rule, file=path) from error
 
 
@@ -205,13 +225,6 @@ def _encoding(node: h5py.Dataset | h5py.Group) -> str:
     """The encoding a node states; nodes of AnnData 0.7 state none or the name of a format."""
     stated = node.attrs.get("encoding-type", node.attrs.get("h5sparse_format", ""))
     return stated.decode() if isinstance(stated, bytes) else str(stated)
-
-
-def _read_slice(array: h5py.Dataset, rows: slice, path: Path) -> np.ndarray:
-    try:
-        return np.asarray(array[rows])
-    except (OSError, RuntimeError) as error:
-        raise BadInputError(f"{array.name} cannot be read: {_reason(error)}", file=path) from error
 
 
 class _Table:
@@ -277,7 +290,7 @@ class _Table:
             else:
                 self._categories[name] = self._array(name, categories, slice(None))
         known = self._categories[name]
-        positions = _read_slice(codes, rows, self._path)
+        positions = hdf5.read(codes, rows, self._path)
         if positions.dtype.kind not in "iu" or (len(positions) and int(positions.max()) >= len(known)):
             rule = f"codes point into {len(known)} categories, but not all do"
             raise BadInputError(rule, file=self._path, column=name)
@@ -292,14 +305,14 @@ class _Table:
             )
             raise BadInputError(f"{rule} or nullable", file=self._path, column=name)
         values = self._array(name, _find_array(group, "values", self._path), rows)
-        mask = _read_slice(_find_array(group, "mask", self._path), rows, self._path).astype(bool)
+        mask = hdf5.read(_find_array(group, "mask", self._path), rows, self._path).astype(bool)
         return values.set(pl.Series(mask), None)
 
     def _array(self, name: str, array: h5py.Dataset, rows: slice) -> pl.Series:
         if array.ndim != 1:
             rule = f"a column has one value in a row, but {array.name} has shape {array.shape}"
             raise BadInputError(rule, file=self._path, column=name)
-        values = _read_slice(array, rows, self._path)
+        values = hdf5.read(array, rows, self._path)
         if values.dtype.kind == "S" or h5py.check_string_dtype(array.dtype) is not None:
             return pl.Series(name, _decode(values.tolist()), dtype=pl.String)
         if values.dtype.kind in "iufb":
@@ -362,7 +375,7 @@ class _Vector:
         return reading
 
     def _read_plainly(self, values: np.ndarray, start: int, stop: int) -> None:
-        values[:] = _read_slice(self._array, slice(start, stop), self._path)
+        values[:] = hdf5.read(self._array, slice(start, stop), self._path)
 
     def _inflate_into(self, values: np.ndarray, start: int, chunks: range) -> None:
         for chunk in chunks:
@@ -383,7 +396,7 @@ class _Vector:
                 else:
                     raw = np.frombuffer(raw, np.uint8).reshape(-1, length).T.tobytes()
         except (OSError, RuntimeError, ValueError, zlib.error) as error:
-            rule = f"{self._array.name} cannot be read at {chunk * length}: {_reason(error)}"
+            rule = f"{self._array.name} cannot be read at {chunk * length}: {hdf5.reason(error)}"
             raise BadInputError(rule, file=self._path) from error
         if len(raw) != n_bytes:
             rule = f"{self._array.name} has {len(raw)} bytes in the chunk at {chunk * length}, not {n_bytes}"
@@ -452,7 +465,7 @@ class _SparseMatrix:
         if data.dtype.kind not in "fiub" or indices.dtype.kind not in "iu" or starts.dtype.kind not in "iu":
             rule = f"/{name} holds numbers at whole positions, not {data.dtype} at {indices.dtype}"
             raise BadInputError(rule, file=path)
-        indptr = _read_slice(starts, slice(None), path).astype(np.int64)
+        indptr = hdf5.read(starts, slice(None), path).astype(np.int64)
         n_lines = shape[0] if is_by_row else shape[1]
         _require_starts(indptr, n_lines, data.size, indices.size, f"/{name}", path)
         return cls(name, path, shape, is_by_row, _Vector(data, path), _Vector(indices, path), indptr)

@@ -18,7 +18,6 @@ dense one is read where there is no other.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -28,6 +27,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from etl.errors import BadInputError
+from etl.formats import hdf5
 from etl.formats.matrix import require_identifiers
 
 SPARSE: Final = "/sparse_matrix"
@@ -66,7 +66,7 @@ def read_axes(path: Path, *, name: str) -> Axes:
         BadInputError: not HDF5, truncated, a part is missing, a name is missing or repeated, or a matrix that
             is not as large as its names say.
     """
-    with _opened(path) as file:
+    with hdf5.opened(path, "a matrix that R wrote") as file:
         return _read_axes(file, name, path)
 
 
@@ -82,7 +82,7 @@ def blocks(path: Path, *, name: str, block_bytes: int) -> Iterator[MatrixBlock]:
         BadInputError: as ``read_axes``, an entry outside the matrix or given twice, a number that a 32-bit
             float does not hold, or numbers that cannot be read.
     """
-    with _opened(path) as file:
+    with hdf5.opened(path, "a matrix that R wrote") as file:
         axes = _read_axes(file, name, path)
         is_sparse = SPARSE in file
         read = _sparse_blocks if is_sparse else _dense_blocks
@@ -96,12 +96,12 @@ def _sparse_blocks(
     file: h5py.File, _name: str, axes: Axes, block_bytes: int, path: Path
 ) -> Iterator[tuple[int, sparse.csr_matrix]]:
     n_genes, n_samples = len(axes.genes), len(axes.samples)
-    dimensions = _read(_find(file, f"{SPARSE}/dimensions", path), slice(None), path).tolist()
+    dimensions = hdf5.read(_find(file, f"{SPARSE}/dimensions", path), slice(None), path).tolist()
     if dimensions != [n_genes, n_samples]:
         rule = f"{SPARSE} has {n_genes} genes and {n_samples} samples by its names, but says {dimensions}"
         raise BadInputError(rule, file=path)
     indices, numbers = (_find(file, f"{SPARSE}/{part}", path) for part in ("i_indices", "values"))
-    pointers = _read(_find(file, f"{SPARSE}/j_ptr", path), slice(None), path).astype(np.int64)
+    pointers = hdf5.read(_find(file, f"{SPARSE}/j_ptr", path), slice(None), path).astype(np.int64)
     is_right = pointers.shape == (n_samples + 1,) and pointers[0] == 0 and (np.diff(pointers) >= 0).all()
     if not is_right or not pointers[-1] == indices.size == numbers.size:
         rule = f"{SPARSE}/j_ptr does not divide {numbers.size} values among {n_samples} samples"
@@ -112,10 +112,10 @@ def _sparse_blocks(
         stop = int(np.searchsorted(pointers, pointers[start] + per_block, side="right")) - 1
         stop = min(max(stop, start + 1), n_samples)
         part = slice(int(pointers[start]), int(pointers[stop]))
-        genes = _read(indices, part, path)
+        genes = hdf5.read(indices, part, path)
         if genes.size and (genes.min() < 0 or genes.max() >= n_genes):
             raise BadInputError(f"{SPARSE}/i_indices are within 0 and {n_genes - 1}", file=path)
-        values = _as_float32(_read(numbers, part, path), path)
+        values = _as_float32(hdf5.read(numbers, part, path), path)
         within = pointers[start : stop + 1] - pointers[start]
         block = sparse.csr_matrix((values, genes.astype(np.int32), within), shape=(stop - start, n_genes))
         if not block.has_canonical_format:
@@ -139,7 +139,7 @@ def _dense_blocks(
     if height > chunk:
         height -= height % chunk
     for start in range(0, len(axes.samples), height):
-        stored = _read(matrix, slice(start, start + height), path)
+        stored = hdf5.read(matrix, slice(start, start + height), path)
         yield start, sparse.csr_matrix(_as_float32(stored, path))
 
 
@@ -159,7 +159,7 @@ def _read_texts(file: h5py.File, name: str, path: Path) -> list[str]:
     dataset = _find(file, name, path)
     if dataset.ndim != 1 or dataset.dtype.kind not in "SO" or not dataset.size:
         raise BadInputError(f"{name} is a list of texts, not {dataset.dtype} of {dataset.shape}", file=path)
-    texts = _read(dataset, slice(None), path).tolist()
+    texts = hdf5.read(dataset, slice(None), path).tolist()
     return [text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text) for text in texts]
 
 
@@ -180,22 +180,3 @@ def _find(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
     if not isinstance(found, h5py.Dataset):
         raise BadInputError(f"the file holds the dataset {name}, but this one does not", file=path)
     return found
-
-
-def _read(dataset: h5py.Dataset, part: slice, path: Path) -> NDArray:
-    try:
-        return np.asarray(dataset[part])
-    except (OSError, RuntimeError) as error:
-        raise BadInputError(f"{dataset.name} cannot be read: {error}", file=path) from error
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
-    try:
-        file = h5py.File(path, "r")
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise BadInputError(f"the file is no complete HDF5 file: {error}", file=path) from error
-    with file:
-        yield file

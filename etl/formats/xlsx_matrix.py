@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from etl.arrays import LARGEST_EXACT_FLOAT32
 from etl.errors import BadInputError
 from etl.formats import xlsx
 from etl.formats.matrix import require_identifiers
@@ -27,9 +28,6 @@ _CELL_FORMS: Final = tuple(
 )
 """Cells with a whole number as programs write them, without their digits. A row of such cells only, and
 nearly all are, is read ten times faster than by an XML parser, which gets every other row."""
-
-_LARGEST_EXACT: Final = 2**24
-"""Up to here a 32-bit float holds every whole number."""
 
 
 class MatrixBlock(NamedTuple):
@@ -183,8 +181,8 @@ def _numbers(workbook: xlsx.Workbook, xml: bytes, number: int, names: list[str])
 def _require_exact(
     row: NDArray[np.float64], names: list[str], number: int, path: Path
 ) -> NDArray[np.float64]:
-    too_large = np.flatnonzero(np.abs(row) > _LARGEST_EXACT)
+    too_large = np.flatnonzero(np.abs(row) > LARGEST_EXACT_FLOAT32)
     if too_large.size:
-        rule = f"a number up to {_LARGEST_EXACT} is expected, not {row[too_large[0]]:.0f}"
+        rule = f"a number up to {LARGEST_EXACT_FLOAT32} is expected, not {row[too_large[0]]:.0f}"
         raise BadInputError(rule, file=path, row=number, column=names[too_large[0]])
     return row

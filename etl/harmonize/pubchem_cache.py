@@ -8,14 +8,14 @@ killed run loses none.
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from etl.errors import PerturbhouseError
+from etl.harmonize.sqlite_cache import transaction
 
 VERSION: Final = 1
 """Of the file; version 0 is the same table, written before versions were counted."""
@@ -100,7 +100,7 @@ class PubChemCache:
         """Keep the answers to questions of one kind, all or none; they replace older ones."""
         stamp = asked_at.astimezone(UTC).isoformat(timespec="seconds")
         rows = [(kind, key, json.dumps(value), stamp) for key, value in answers.items()]
-        with self._lock, self._transaction():
+        with self._lock, transaction(self._db):
             self._db.executemany("INSERT OR REPLACE INTO answer VALUES (?, ?, ?, ?)", rows)
 
     def answers(self) -> CachedAnswers:
@@ -113,7 +113,7 @@ class PubChemCache:
         return CachedAnswers(n, n_misses, first, last)
 
     def _prepare(self, name: str) -> None:
-        with self._transaction():
+        with transaction(self._db):
             [version] = self._db.execute("PRAGMA user_version").fetchone()
             if version > VERSION:
                 raise PerturbhouseError(
@@ -123,17 +123,6 @@ class PubChemCache:
             self._db.execute(_TABLE)
             if version < VERSION:
                 self._db.execute(f"PRAGMA user_version = {VERSION}")
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Take the write lock first: upgrading a read lock fails at once when another process writes."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
 
 def cached_answers(path: Path) -> CachedAnswers:

@@ -19,6 +19,7 @@ from typing import Final, Self
 from rdkit import Chem, rdBase
 
 from etl.errors import PerturbhouseError
+from etl.harmonize.sqlite_cache import transaction
 
 Row = tuple[str | bool | None, ...]
 """What is kept of one input: texts, truth values and nulls, all that JSON returns as it was."""
@@ -115,15 +116,9 @@ class StructureCache:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Commit all or nothing; the lock is taken first, so that two writers wait instead of failing."""
-        with self._faults():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+        """Commit all or nothing, with faults told."""
+        with self._faults(), transaction(self._db):
+            yield
 
     @contextmanager
     def _faults(self) -> Iterator[None]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from etl.simulate.catalogue import KP6490, LINES, CellLine, Compound, compounds_of
 from etl.simulate.landing import write_gzip, write_truth
 from etl.simulate.study import PSEUDOAUTOSOMAL, Study, Treatment, true_effects
+from etl.simulate.umi_counts import draw_counts
 
 PLATES = ("KP-6490-24hr-1", "KP-6490-24hr-2")
 ROWS, COLUMNS = "ABCDEFGH", range(1, 25)
@@ -171,12 +172,8 @@ def _counts(study: Study, wells: list[Well], plates: list[str]) -> NDArray[np.in
             expected = expected + study.log2_fold_change(
                 one.compound, one.line, dose_um=one.dose_um, time_h=one.time_h
             )
-        share = np.exp2(expected)
         library = MEDIAN_UMI * np.exp(plate_library[plate] + rng.normal(0, LIBRARY_SD))
-        mean = share / share.sum() * (library * LOW_LIBRARY if index == failed else library)
-        # Scarce genes vary more from well to well than abundant ones, beyond counting noise.
-        dispersion = 0.03 + 0.3 / (1 + mean)
-        counts[index] = rng.poisson(rng.gamma(1 / dispersion, dispersion * mean))
+        counts[index] = draw_counts(rng, expected, library * LOW_LIBRARY if index == failed else library)
     return counts
 
 

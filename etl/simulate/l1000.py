@@ -15,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from etl.simulate.catalogue import COMPOUNDS, LINES, CellLine, Compound
+from etl.simulate.l1000_plates import WELLS
 from etl.simulate.landing import write_truth
 from etl.simulate.study import Study, Treatment, true_effects
 
@@ -87,9 +88,6 @@ INSTANCE_COLUMNS = (
     "cell_id",
     "distil_id",
 )
-
-WELLS = tuple(f"{row}{column:02d}" for row in "ABCDEFGHIJKLMNOP" for column in range(1, 25))
-"""Wells of a 384-well plate in reading order."""
 
 LJP005_DOSES = ("10", "3.33", "1.11", "0.37", "0.12", "0.04")
 POSITIVE_CONTROLS = ("geldanamycin", "mitoxantrone")

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from etl.simulate.catalogue import COMPOUNDS, LINES, CellLine, Compound
 from etl.simulate.study import Study, Treatment
+from etl.sources.wells import N_COLUMNS_384, ROWS_384
 
 DOSES: Final = (10.0, 1.11, 0.12)
-WELLS: Final = tuple(f"{row}{column:02d}" for row in "ABCDEFGHIJKLMNOP" for column in range(1, 25))
+WELLS: Final = tuple(f"{row}{column:02d}" for row in ROWS_384 for column in range(1, N_COLUMNS_384 + 1))
+"""Wells of a 384-well plate in reading order."""
 N_VEHICLE: Final = 8
 N_BEST_INFERRED, N_INFERRED = 30, 20
 """Genes beside the landmarks; the real releases have 9,196 and 2,154."""

@@ -26,6 +26,7 @@ from etl.simulate import rdata
 from etl.simulate.catalogue import COMPOUNDS, LINES, PROTEASOME, CellLine, Compound
 from etl.simulate.landing import write_truth
 from etl.simulate.study import PSEUDOAUTOSOMAL, Study, Treatment, true_effects
+from etl.simulate.umi_counts import draw_counts
 
 MOABOX: Final = "novartis_moabox"
 LABEL: Final = "U-2 OS"
@@ -199,11 +200,9 @@ def _counts(
         if well.compound is not None and well.dose_um is not None:
             effect = study.log2_fold_change(well.compound, _line(), dose_um=well.dose_um, time_h=24)
             expected = expected + effect[panel]
-        share = np.exp2(expected)
         library = MEDIAN_UMI * np.exp(rng.normal(0, LIBRARY_SD))
-        mean = share / share.sum() * library * (EMPTY_SHARE if well.well_type == "EMPTY" else 1)
-        dispersion = 0.03 + 0.3 / (1 + mean)
-        row[: len(panel)] = rng.poisson(rng.gamma(1 / dispersion, dispersion * mean))
+        is_empty = well.well_type == "EMPTY"
+        row[: len(panel)] = draw_counts(rng, expected, library * EMPTY_SHARE if is_empty else library)
     return counts
 
 

@@ -21,6 +21,7 @@ from etl.simulate import h5ad
 from etl.simulate.catalogue import COMPOUNDS, HDAC, LINES, CellLine, Compound
 from etl.simulate.landing import write_truth
 from etl.simulate.study import Study, Treatment, true_effects
+from etl.simulate.umi_counts import draw_counts
 
 OP3: Final = "op3"
 FILE: Final = "pseudobulk_filtered_with_uns.h5ad"
@@ -177,10 +178,7 @@ def _counts(study: Study, profiles: list[Profile], measured: NDArray[np.int64]) 
         if (one := profile.treatment) is not None:
             effect = study.log2_fold_change(one.compound, one.line, dose_um=one.dose_um, time_h=one.time_h)
             expected = expected + effect[measured]
-        share = np.exp2(expected)
-        mean = share / share.sum() * profile.n_cells * UMI_PER_CELL
-        dispersion = 0.03 + 0.3 / (1 + mean)
-        row[:] = rng.poisson(rng.gamma(1 / dispersion, dispersion * mean))
+        row[:] = draw_counts(rng, expected, profile.n_cells * UMI_PER_CELL)
     return counts
 
 

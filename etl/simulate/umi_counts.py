@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 DISPERSION, DISPERSION_OF_SCARCE = 0.03, 0.3
-"""Dispersion of abundant genes, and what is added at a mean of zero: scarce genes vary more between wells."""
+"""Dispersion of abundant genes, and what is added at a mean of zero: beyond counting noise, scarce genes vary
+more from well to well."""
 
 
 def draw_counts(

@@ -1,25 +1,21 @@
 """Bulk and published pseudobulk profiles in an h5ad: what the adapters of such files share.
 
-Here: the table of observations as text whose faults are named by row, its further columns as annotations, and
-the matrix, sparse or dense, in blocks. Not here: the format itself (``etl/formats/h5ad.py``), what columns
+Here: the table of observations as text whose faults are named by row, and the matrix, sparse or dense, in
+blocks. Not here: the format itself (``etl/formats/h5ad.py``), what columns
 mean (the adapters), or single cells, which are too many for a table of text.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-import h5py
 import numpy as np
 import polars as pl
 from scipy import sparse
 
-from etl.errors import BadInputError
 from etl.formats import h5ad
 from etl.formats.delimited import TextTable, text_table
 from etl.sources.base import BLOCK_BYTES
-from schemas.reported import ReportedAnnotation
-from schemas.table import match_to_model
 
 MISSING: Final = r"^\s*(nan|NaN|NA|None)?\s*$"
 """What stands for a missing value once numbers are text."""
@@ -61,53 +57,15 @@ def with_flag(table: TextTable, column: str) -> TextTable:
     return table.with_rows(table.rows.with_columns(flag))
 
 
-def annotations(rows: pl.DataFrame, used: Collection[str]) -> pl.LazyFrame:
-    """Return every filled cell of the columns that are not used elsewhere (``ReportedAnnotation``).
-
-    Args:
-        rows: table with ``sample_key``; its columns may be of any type that has a text.
-        used: columns that have a place of their own.
-    """
-    others = [name for name in rows.columns if name not in {"sample_key", *used}]
-    text = rows.select("sample_key", pl.col(others).cast(pl.String))
-    facts = text.unpivot(others, index="sample_key", variable_name="key").drop_nulls("value")
-    return match_to_model(facts.filter(pl.col("value") != ""), ReportedAnnotation)
-
-
-def blocks(path: Path, *, dataset_id: str) -> Iterator[tuple[int, np.ndarray | sparse.csr_matrix]]:
+def blocks(path: Path) -> Iterator[tuple[int, np.ndarray | sparse.csr_matrix]]:
     """Yield ``X`` in blocks of consecutive rows with the position of the first, each at most ``BLOCK_BYTES``.
 
-    Args:
-        path: an h5ad file.
-        dataset_id: for messages.
-
     Raises:
-        BadInputError: as ``h5ad.row_blocks``, but for a dense matrix of numbers, which is read.
+        BadInputError: as ``h5ad.row_blocks`` or ``h5ad.dense_blocks``.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            matrix = file.get("X")
-            if isinstance(matrix, h5py.Dataset):
-                yield from _dense_blocks(matrix, path, dataset_id)
-                return
-    except OSError as fault:
-        rule = f"an h5ad file is a complete HDF5 file, but this one cannot be read: {fault}"
-        raise BadInputError(rule, dataset_id=dataset_id, file=path) from fault
+    if h5ad.is_dense(path):
+        yield from h5ad.dense_blocks(path, block_bytes=BLOCK_BYTES)
+        return
     # A sparse block and the one that is read ahead of it share what a block may take.
     for block in h5ad.row_blocks(path, block_bytes=BLOCK_BYTES // 2):
         yield block.start, block.values
-
-
-def _dense_blocks(matrix: h5py.Dataset, path: Path, dataset_id: str) -> Iterator[tuple[int, np.ndarray]]:
-    shape = (h5ad.read_obs(path, []).height, h5ad.read_var(path, []).height)
-    if matrix.shape != shape or matrix.dtype.kind not in "fiub":
-        raise BadInputError(
-            f"/X holds numbers in the shape {shape} of /obs and /var, but it holds {matrix.dtype} in the "
-            f"shape {matrix.shape}",
-            dataset_id=dataset_id,
-            file=path,
-        )
-    row_bytes = 8 * max(1, shape[1])
-    step = max(1, BLOCK_BYTES // row_bytes)
-    for start in range(0, shape[0], step):
-        yield start, np.asarray(matrix[start : start + step])

@@ -31,8 +31,8 @@ from etl.errors import BadInputError
 from etl.formats import xlsx, xlsx_matrix
 from etl.formats.delimited import TextTable
 from etl.sources.base import BLOCK_BYTES, ExpressionBlock, RemoteFile, SourceSpec
+from etl.sources.wells import reported_facts
 from schemas.reported import (
-    ReportedAnnotation,
     ReportedCompound,
     ReportedContext,
     ReportedGene,
@@ -199,11 +199,12 @@ class Cigs:
         located, frames = self.spec.locate(raw), []
         for subset in self.subsets:
             table = _sample_table(self, located[f"samples {subset.key}"])
-            facts = table.rows.drop("row", self.columns.cell, *self.columns.others).with_columns(
+            rows = table.rows.with_columns(
                 sample_key=_key(subset, pl.col(self.columns.sample_id)), subset=pl.lit(subset.key)
             )
-            frames.append(facts.unpivot(index="sample_key", variable_name="key", value_name="value"))
-        return match_to_model(pl.concat(frames).drop_nulls("value"), ReportedAnnotation)
+            placed = {"row", self.columns.cell, *self.columns.others}
+            frames.append(reported_facts(rows, used=placed))
+        return pl.concat(frames)
 
     def compounds(self: Library, raw: Path) -> pl.LazyFrame:
         """Return one row per compound of the treated samples with counts, as the publication describes it.
@@ -313,14 +314,11 @@ def _wells(library: Library, raw: Path) -> pl.DataFrame:
         table = _sample_table(library, located[f"samples {subset.key}"])
         _check_subset(table, library.columns, subset)
         counts = located[f"counts {subset.key}"]
-        measured = pl.Series(xlsx_matrix.read_sample_keys(counts, header=COUNTS_HEADER), dtype=pl.String)
+        measured = xlsx_matrix.read_sample_keys(counts, header=COUNTS_HEADER)
         sample_id = library.columns.sample_id
-        unlisted = measured.filter(~measured.is_in(table.rows[sample_id].implode()))
-        if unlisted.len():
-            rule = f"{unlisted.len()} sample(s) of {counts.name} are not listed, the first is {unlisted[0]}"
-            raise table.error(rule, column=sample_id)
+        table.require_listed(measured, sample_id, what=f"sample(s) of {counts.name}")
         kind = _sample_kind(table, library, known)
-        is_measured = pl.col(sample_id).is_in(measured.implode())
+        is_measured = pl.col(sample_id).is_in(measured)
         frames.append(
             library.placed(table, subset).select(
                 "plate",

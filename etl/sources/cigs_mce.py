@@ -18,6 +18,7 @@ from etl.formats.delimited import TextTable
 from etl.sources import cigs
 from etl.sources.base import SourceSpec
 from etl.sources.cigs import Columns, Subset
+from etl.sources.wells import well_of
 
 SUBSETS: Final = (
     Subset(
@@ -54,8 +55,6 @@ SPEC = SourceSpec(
 EXCLUDED_PLATES: Final = ("MCE4_293T_24H_X1", "MCE4_293T_24H_X2", "MCE4_293T_24H_X3")
 """Plates that the publisher's code leaves out, without a reason."""
 
-ROWS: Final = "ABCDEFGHIJKLMNOP"
-
 
 class CigsMce(cigs.Cigs):
     """Adapter of the bioactive compounds."""
@@ -80,19 +79,10 @@ class CigsMce(cigs.Cigs):
         Raises:
             BadInputError: a row or column that a plate of 384 wells does not have.
         """
-        numbers = table.with_whole_numbers("sample_row", "sample_column")
-        for column, last in (("sample_row", len(ROWS)), ("sample_column", 24)):
-            is_right = pl.col(column).is_null() | pl.col(column).is_between(1, last)
-            numbers.require(is_right, column, f"not within 1 and {last}")
-        letter = pl.col("sample_row").replace_strict(
-            dict(enumerate(ROWS, start=1)),
-            default=None,
-            return_dtype=pl.String,
-        )
         plate = pl.col("sample_plate")
-        return numbers.rows.with_columns(
+        return table.rows.with_columns(
             plate=plate,
-            well=letter + pl.col("sample_column").cast(pl.String),
+            well=well_of(table, "sample_row", "sample_column"),
             replicate=plate.str.extract(r"_(X\d+)$"),
             batch="experiment_no",
             is_excluded=plate.is_in(EXCLUDED_PLATES).fill_null(value=False),

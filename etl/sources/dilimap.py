@@ -32,6 +32,7 @@ from etl.formats import delimited, h5ad
 from etl.formats.delimited import TextTable
 from etl.sources import bulk_h5ad, dilimap_doses, dilimap_quality
 from etl.sources.base import ExpressionBlock, RemoteFile, SourceSpec
+from etl.sources.wells import reported_facts
 from schemas.reported import ReportedCompound, ReportedContext, ReportedGene, ReportedSample
 from schemas.table import match_to_model
 
@@ -197,7 +198,7 @@ class Dilimap:
             "LDH_QC",
             "CONCENTRATION_UM",
         }
-        return bulk_h5ad.annotations(wells, used)
+        return reported_facts(wells, used)
 
     def _wells(self, raw: Path) -> pl.DataFrame:
         """Return the wells of all parts as text, in the order of the counts.
@@ -271,7 +272,7 @@ class Dilimap:
             if part not in files:
                 continue
             order = _order_of(axis, self._genes(raw, part)["gene_id"], files[part])
-            for start, values in bulk_h5ad.blocks(files[part], dataset_id=self.spec.dataset_id):
+            for start, values in bulk_h5ad.blocks(files[part]):
                 _refuse_impossible(values, start, files[part])
                 yield values if order is None else values[:, order]
 

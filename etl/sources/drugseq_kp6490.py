@@ -21,8 +21,8 @@ import polars as pl
 
 from etl.formats import delimited, mex
 from etl.sources.base import ExpressionBlock, RemoteFile, SourceSpec
+from etl.sources.wells import reported_facts
 from schemas.reported import (
-    ReportedAnnotation,
     ReportedCompound,
     ReportedContext,
     ReportedGene,
@@ -105,9 +105,7 @@ class DrugseqKp6490:
             BadInputError: a column is missing, or a barcode is missing or repeated.
         """
         plate_map = _read_plate_map(self.spec.locate(raw)["plate_map"], ("barcode", *ANNOTATED))
-        facts = plate_map.rows.select(sample_key="barcode", **{name: name for name in ANNOTATED})
-        rows = facts.unpivot(index="sample_key", variable_name="key", value_name="value").drop_nulls("value")
-        return match_to_model(rows, ReportedAnnotation)
+        return reported_facts(plate_map.rows.select(*ANNOTATED, sample_key="barcode"))
 
     def compounds(self, raw: Path) -> pl.LazyFrame:
         """Return one row per treatment of the treated wells with counts, under the publisher's name.
@@ -151,15 +149,9 @@ class DrugseqKp6490:
         """Return the plate map with ``sample_kind`` and ``compound_reported``."""
         files = self.spec.locate(raw)
         plate_map = _read_plate_map(files["plate_map"])
-        measured = pl.Series(mex.read_barcodes(files["barcodes"]), dtype=pl.String)
-        unlisted = measured.filter(~measured.is_in(plate_map.rows["barcode"].implode()))
-        if unlisted.len():
-            raise plate_map.error(
-                f"{unlisted.len()} barcode(s) of the matrix are not in the plate map, "
-                f"the first is {unlisted[0]}",
-                column="barcode",
-            )
-        is_measured = pl.col("barcode").is_in(measured.implode())
+        measured = mex.read_barcodes(files["barcodes"])
+        plate_map.require_listed(measured, "barcode", what="barcode(s) of the matrix")
+        is_measured = pl.col("barcode").is_in(measured)
         return _with_treatment(plate_map).with_columns(
             sample_kind=pl.when(is_measured).then("sample_kind").otherwise(pl.lit("empty")),
             compound_reported=pl.when(is_measured).then("compound_reported"),

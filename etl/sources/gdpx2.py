@@ -25,8 +25,8 @@ import polars as pl
 from etl.formats import delimited, r_matrix
 from etl.formats.delimited import TextTable
 from etl.sources.base import BLOCK_BYTES, ExpressionBlock, RemoteFile, SourceSpec
+from etl.sources.wells import reported_facts, well_of
 from schemas.reported import (
-    ReportedAnnotation,
     ReportedCompound,
     ReportedContext,
     ReportedGene,
@@ -85,9 +85,6 @@ NAME_BY_LABEL: Final[Mapping[str, str]] = {
     "human_skeletal_muscle_myoblasts": "skeletal muscle myoblast",
 }
 
-ROWS: Final = "ABCDEFGHIJKLMNOP"
-N_COLUMNS: Final = 24
-
 
 class Gdpx2:
     """Adapter of GDPx2."""
@@ -125,9 +122,7 @@ class Gdpx2:
             BadInputError: as ``samples``, but for the matrix.
         """
         table = _read_metadata(self.spec.locate(raw)["metadata"])
-        facts = table.rows.drop("row", *PLACED).rename({"sample_id": "sample_key"})
-        rows = facts.unpivot(index="sample_key", variable_name="key", value_name="value").drop_nulls("value")
-        return match_to_model(rows, ReportedAnnotation)
+        return reported_facts(table.rows.rename({"sample_id": "sample_key"}), used={"row", *PLACED})
 
     def compounds(self, raw: Path) -> pl.LazyFrame:
         """Return one row per compound of the treated wells with counts, under the publisher's name.
@@ -179,19 +174,14 @@ class Gdpx2:
         """
         files = self.spec.locate(raw)
         table = _read_metadata(files["metadata"])
-        measured = pl.Series(r_matrix.read_axes(files["counts"], name=MATRIX).samples, dtype=pl.String)
-        unlisted = measured.filter(~measured.is_in(table.rows["sample_id"].implode()))
-        if unlisted.len():
-            raise table.error(
-                f"{unlisted.len()} sample(s) of the matrix are not listed, the first is {unlisted[0]}",
-                column="sample_id",
-            )
+        measured = r_matrix.read_axes(files["counts"], name=MATRIX).samples
+        table.require_listed(measured, "sample_id", what="sample(s) of the matrix")
         kind = _sample_kind(table)
-        is_measured = pl.col("sample_id").is_in(measured.implode())
+        is_measured = pl.col("sample_id").is_in(measured)
         return table.rows.with_columns(
             sample_kind=pl.when(is_measured).then(kind).otherwise(pl.lit("empty")),
             vehicle_group=_vehicle_group(table),
-            well=_well(table),
+            well=well_of(table, "row_id", "column_id"),
         )
 
 
@@ -215,7 +205,7 @@ def _read_metadata(path: Path) -> TextTable:
         missing=r"^\s*(NA)?\s*$",
     )
     table = table.with_rows(table.rows.with_columns(pl.col(columns).str.strip_chars())).distinct(*columns)
-    table.require_present("sample_id", "sample_type", "percent_volume_dmso")
+    table.require_present("sample_id", "sample_type", "percent_volume_dmso", "row_id", "column_id")
     table.require_unique("sample_id")
     return table
 
@@ -249,19 +239,3 @@ def _vehicle_group(table: TextTable) -> pl.Expr:
     percentage = pl.col("percent_volume_dmso").str.strip_suffix("%").cast(pl.Float64, strict=False)
     table.require(percentage.is_between(0, 100), "percent_volume_dmso", "no percentage")
     return pl.format("DMSO {}%", percentage)
-
-
-def _well(table: TextTable) -> pl.Expr:
-    """Return wells from the numbers of row and column.
-
-    Raises:
-        BadInputError: a number that a plate of 384 wells does not have.
-    """
-    numbers = {
-        name: pl.col(name).str.replace(r"\.0+$", "").cast(pl.Int64, strict=False)
-        for name in ("row_id", "column_id")
-    }
-    for (name, number), last in zip(numbers.items(), (len(ROWS), N_COLUMNS), strict=True):
-        table.require(number.is_between(1, last), name, f"not within 1 and {last}")
-    letter = numbers["row_id"].replace_strict(dict(enumerate(ROWS, start=1)), return_dtype=pl.String)
-    return letter + numbers["column_id"].cast(pl.String)

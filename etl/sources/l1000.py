@@ -126,18 +126,12 @@ def with_sample_kind(
     """
     instances.require_present("inst_id")
     instances.require_unique("inst_id")
-    columns = pl.Series(measured, dtype=pl.String)
-    unlisted = columns.filter(~columns.is_in(instances.rows["inst_id"].implode()))
-    if unlisted.len():
-        raise instances.error(
-            f"{unlisted.len()} sample(s) of the matrix are not listed, the first is {unlisted[0]}",
-            column="inst_id",
-        )
+    instances.require_listed(measured, "inst_id", what="sample(s) of the matrix")
     pert_type = pl.col("pert_type")
     kind = pert_type.replace_strict(KIND_BY_PERT_TYPE, default=None, return_dtype=pl.String)
     kind = pl.when(pert_type.str.contains(GENETIC_PERT_TYPE)).then(pl.lit("genetic")).otherwise(kind)
     instances.require(kind.is_not_null(), "pert_type", "an unknown pert_type")
-    has_kind = pl.col("inst_id").is_in(columns.implode()) | kind.is_in(list(elsewhere))
+    has_kind = pl.col("inst_id").is_in(list(measured)) | kind.is_in(list(elsewhere))
     return instances.rows.with_columns(sample_kind=pl.when(has_kind).then(kind).otherwise(pl.lit("empty")))
 
 

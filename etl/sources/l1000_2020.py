@@ -21,25 +21,17 @@ Here: reading. Not here: what L1000 codes mean (``l1000``), which rows are genes
 units.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import polars as pl
 
-from etl.errors import BadInputError
-from etl.formats import gctx
 from etl.sources import l1000, l1000_genes
-from etl.sources.base import BLOCK_BYTES, ExpressionBlock, RemoteFile, SourceSpec
-from etl.sources.l1000_genes import GeneSpace
-from schemas.reported import ReportedGene
-from schemas.table import match_to_model
+from etl.sources.base import RemoteFile, SourceSpec
+from etl.sources.l1000_genes import GeneTable
+from etl.sources.l1000_release import Release
 
 CLUE: Final = "https://s3.amazonaws.com/macchiato.clue.io/builds/LINCS2020"
-
-MATRICES: Final = ("expression", "controls")
-"""Roles of the matrices, in the order in which they are read."""
 
 SPEC = SourceSpec(
     dataset_id="l1000_2020",
@@ -113,78 +105,32 @@ ELSEWHERE: Final = ("genetic", "biologic")
 QC_VALUES: Final = ("0", "0.0", "1", "1.0")
 
 
-class L1000Release2020:
+class L1000Release2020(Release):
     """Adapter of the CMap LINCS 2020 release.
 
-    Args:
-        gene_space: genes to read; inferred ones only where a user asks for them, since the registered dataset
-            holds what was measured.
+    A genetic or biologic instance keeps its kind: its matrix is not read. A well that the publisher marks as
+    failed is of low quality; one without a mark is not.
     """
 
     spec = SPEC
+    facts = FACTS
+    gene_url = f"{CLUE}/geneinfo_beta.txt"
+    matrices = ("expression", "controls")
 
-    def __init__(self, gene_space: GeneSpace = "landmark") -> None:
-        self.gene_space: GeneSpace = gene_space
-
-    def samples(self, raw: Path) -> pl.LazyFrame:
-        """Return one row per instance of the table; those that both matrices lack are ``empty``.
-
-        A genetic or biologic instance keeps its kind: its matrix is not read. A well that the publisher
-        marks as failed is of low quality; one without a mark is not.
+    def read_genes(self, path: Path) -> GeneTable:
+        """Read the gene table of this release.
 
         Raises:
-            BadInputError: as ``gctx.read_annotation``, ``l1000.read_table`` and ``l1000.with_sample_kind``,
-                an instance in both matrices, or an unknown mark in ``qc_pass``.
+            BadInputError: as ``l1000_genes.read_beta_genes``.
         """
-        return l1000.reported_samples(self._instances(raw))
+        return l1000_genes.read_beta_genes(path, dataset_id=self.spec.dataset_id)
 
-    def annotations(self, raw: Path) -> pl.LazyFrame:
-        """Return quality metrics, preparation and names of the well as manufactured.
+    def instances(self, raw: Path) -> pl.DataFrame:
+        """Return the instance table with sample kinds.
 
         Raises:
-            BadInputError: as ``samples``.
+            BadInputError: as ``Release.instances``, or an unknown mark in ``qc_pass``.
         """
-        return l1000.reported_annotations(self._instances(raw), FACTS)
-
-    def compounds(self, raw: Path) -> pl.LazyFrame:
-        """Return one row per treated ``pert_id``, with structure, mechanism and targets where they are there.
-
-        Raises:
-            BadInputError: as ``samples``, or a compound without id.
-        """
-        return l1000.reported_compounds(self._instances(raw), self._perturbagens(raw))
-
-    def contexts(self, raw: Path) -> pl.LazyFrame:
-        """Return one row per ``cell_iname`` in scope, with its accession where the cell table lists it.
-
-        Raises:
-            BadInputError: as ``samples``, or a cell listed twice.
-        """
-        return l1000.reported_contexts(self._instances(raw), self._cells(raw))
-
-    def genes(self, raw: Path) -> pl.LazyFrame:
-        """Return one row per gene of the gene space, in the order of the compounds' matrix.
-
-        Raises:
-            BadInputError: as ``l1000_genes.read_beta_genes`` and ``l1000_genes.wanted_rows``, or matrices
-                with different genes.
-        """
-        return match_to_model(self._axes(raw)["expression"].drop("position"), ReportedGene)
-
-    def expression(self, raw: Path) -> Iterator[ExpressionBlock]:
-        """Yield the instances of both matrices on the genes of the gene space, compounds first.
-
-        Raises:
-            BadInputError: as ``genes`` and ``gctx.blocks``.
-        """
-        files, axes = self.spec.locate(raw), self._axes(raw)
-        for role in MATRICES:
-            instances = gctx.read_annotation(files[role]).column_ids
-            positions = axes[role]["position"].to_numpy()
-            for block in gctx.blocks(files[role], rows=positions, block_bytes=BLOCK_BYTES):
-                yield ExpressionBlock([instances[column] for column in block.columns], block.values)
-
-    def _instances(self, raw: Path) -> pl.DataFrame:
         files, dataset_id = self.spec.locate(raw), self.spec.dataset_id
         columns = {*l1000.PERT_COLUMNS, "inst_id", "well"}.difference(NAMES.values())
         wanted = (*NAMES, *sorted(columns), "det_plate", "bead_batch", "qc_pass", *FACTS)
@@ -200,22 +146,10 @@ class L1000Release2020:
             is_low_quality=qc_pass.str.starts_with("0").fill_null(value=False),
         )
         return l1000.with_sample_kind(
-            table.with_rows(instances), measured=self._measured(files), elsewhere=ELSEWHERE
+            table.with_rows(instances), measured=self.measured(raw), elsewhere=ELSEWHERE
         )
 
-    def _measured(self, files: dict[str, Path]) -> list[str]:
-        """Return the instances of both matrices."""
-        of_compounds, of_controls = (gctx.read_annotation(files[role]).column_ids for role in MATRICES)
-        twice = sorted(set(of_compounds) & set(of_controls))
-        if twice:
-            raise BadInputError(
-                f"{len(twice)} sample(s) stand in both matrices, the first is {twice[0]}",
-                dataset_id=self.spec.dataset_id,
-                file=files["controls"],
-            )
-        return of_compounds + of_controls
-
-    def _perturbagens(self, raw: Path) -> pl.DataFrame | None:
+    def perturbagens(self, raw: Path) -> pl.DataFrame | None:
         """Return one row per compound in the columns of ``ReportedCompound``; None without the table.
 
         Of several names the first in alphabetical order stands; targets and mechanisms are joined by ``|``.
@@ -242,7 +176,7 @@ class L1000Release2020:
             targets=every("target"),
         )
 
-    def _cells(self, raw: Path) -> pl.DataFrame | None:
+    def cells(self, raw: Path) -> pl.DataFrame | None:
         """Return the cell table in the columns of ``ReportedContext``; None where it is not there."""
         path = self.spec.locate(raw).get("cells")
         if path is None:
@@ -257,32 +191,3 @@ class L1000Release2020:
             model_id="ccle_name",
             tissue="cell_lineage",
         )
-
-    def _axes(self, raw: Path) -> dict[str, pl.DataFrame]:
-        """Return the wanted rows of each matrix by its role, all in the order of the first."""
-        files, dataset_id = self.spec.locate(raw), self.spec.dataset_id
-        genes = None
-        if "genes" in files:
-            genes = l1000_genes.read_beta_genes(files["genes"], dataset_id=dataset_id)
-        first, second = (
-            l1000_genes.wanted_rows(
-                files[role],
-                genes,
-                dataset_id=dataset_id,
-                gene_space=self.gene_space,
-                gene_url=f"{CLUE}/geneinfo_beta.txt",
-            )
-            for role in MATRICES
-        )
-        aligned = first.select("gene_reported").join(
-            second, on="gene_reported", how="inner", maintain_order="left"
-        )
-        if not aligned.height == first.height == second.height:
-            different = np.setxor1d(first["gene_reported"].to_list(), second["gene_reported"].to_list())
-            raise BadInputError(
-                f"the matrices of compounds and controls differ in {len(different)} gene(s), the first is "
-                f"{different[0]}",
-                dataset_id=dataset_id,
-                file=files["controls"],
-            )
-        return dict(zip(MATRICES, (first, aligned), strict=True))

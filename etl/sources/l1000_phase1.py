@@ -16,18 +16,15 @@ Here: reading. Not here: what L1000 codes mean (``l1000``), which rows are genes
 units.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
-from etl.formats import gctx
-from etl.sources import l1000, l1000_genes
-from etl.sources.base import BLOCK_BYTES, ExpressionBlock, RemoteFile, SourceSpec
-from etl.sources.l1000_genes import GeneSpace
-from schemas.reported import ReportedGene
-from schemas.table import match_to_model
+from etl.sources import l1000
+from etl.sources.base import RemoteFile, SourceSpec
+from etl.sources.l1000_release import Release
 
 GEO = "https://ftp.ncbi.nlm.nih.gov/geo/series/GSE92nnn/GSE92742/suppl/GSE92742_Broad_LINCS"
 
@@ -79,80 +76,24 @@ LOST_DIGIT: Final[Mapping[str, str]] = {
 """Landmarks whose Entrez id lost its last digit in storage; as they stand, none is an id of a human gene."""
 
 
-FACTS: Final = ("rna_plate",)
-"""What the instance table says beyond the columns of a reported sample."""
-
-
-class L1000Phase1:
-    """Adapter of L1000 phase 1.
-
-    Args:
-        gene_space: genes to read; inferred ones only where a user asks for them, since the registered dataset
-            holds what was measured.
-    """
+class L1000Phase1(Release):
+    """Adapter of L1000 phase 1. Of a well it also says the plate of lysates."""
 
     spec = SPEC
+    facts = ("rna_plate",)
+    gene_url = f"{GEO}_gene_info.txt.gz"
+    restored_ids = LOST_DIGIT
 
-    def __init__(self, gene_space: GeneSpace = "landmark") -> None:
-        self.gene_space: GeneSpace = gene_space
-
-    def samples(self, raw: Path) -> pl.LazyFrame:
-        """Return one row per instance of the table; those that the matrix lacks are ``empty``.
-
-        Raises:
-            BadInputError: as ``gctx.read_annotation``, ``l1000.read_table`` and ``l1000.with_sample_kind``.
-        """
-        return l1000.reported_samples(self._instances(raw))
-
-    def annotations(self, raw: Path) -> pl.LazyFrame:
-        """Return the plate of lysates, and what is stated as the dose of a control.
+    def instances(self, raw: Path) -> pl.DataFrame:
+        """Return the instance table with sample kinds.
 
         Raises:
-            BadInputError: as ``samples``.
+            BadInputError: as ``Release.instances``, or an ``inst_id`` that is not plate and well.
         """
-        return l1000.reported_annotations(self._instances(raw), FACTS)
-
-    def compounds(self, raw: Path) -> pl.LazyFrame:
-        """Return one row per treated ``pert_id``, with structures where the perturbagen table is there.
-
-        Raises:
-            BadInputError: as ``samples``, a perturbagen listed twice, or a PubChem CID that is no number.
-        """
-        return l1000.reported_compounds(self._instances(raw), self._perturbagens(raw))
-
-    def contexts(self, raw: Path) -> pl.LazyFrame:
-        """Return one row per ``cell_id`` in scope.
-
-        Raises:
-            BadInputError: as ``samples``.
-        """
-        return l1000.reported_contexts(self._instances(raw))
-
-    def genes(self, raw: Path) -> pl.LazyFrame:
-        """Return one row per gene of the gene space, in file order.
-
-        Raises:
-            BadInputError: as ``l1000_genes.read_geo_genes`` and ``l1000_genes.wanted_rows``.
-        """
-        return match_to_model(self._genes(raw).drop("position"), ReportedGene)
-
-    def expression(self, raw: Path) -> Iterator[ExpressionBlock]:
-        """Yield all instances of the matrix on the genes of the gene space, in file order.
-
-        Raises:
-            BadInputError: as ``genes`` and ``gctx.blocks``.
-        """
-        path = self.spec.locate(raw)["expression"]
-        instances = gctx.read_annotation(path).column_ids
-        positions = self._genes(raw)["position"].to_numpy()
-        for block in gctx.blocks(path, rows=positions, block_bytes=BLOCK_BYTES):
-            yield ExpressionBlock([instances[column] for column in block.columns], block.values)
-
-    def _instances(self, raw: Path) -> pl.DataFrame:
         files = self.spec.locate(raw)
         table = l1000.read_table(
             files["instances"],
-            ("inst_id", "rna_well", *FACTS, *l1000.PERT_COLUMNS),
+            ("inst_id", "rna_well", *self.facts, *l1000.PERT_COLUMNS),
             dataset_id=self.spec.dataset_id,
         )
         inst_id = pl.col("inst_id")
@@ -164,28 +105,11 @@ class L1000Phase1:
             pert_vehicle=pl.lit(None, pl.String),
             vendor_id="pert_id",
         )
-        measured = gctx.read_annotation(files["expression"]).column_ids
-        return l1000.with_sample_kind(table.with_rows(instances), measured=measured)
+        return l1000.with_sample_kind(table.with_rows(instances), measured=self.measured(raw))
 
-    def _perturbagens(self, raw: Path) -> pl.DataFrame | None:
+    def perturbagens(self, raw: Path) -> pl.DataFrame | None:
         """Return the perturbagen table in the columns of ``ReportedCompound``; None where it is not there."""
         path = self.spec.locate(raw).get("perturbagens")
         if path is None:
             return None
         return l1000.read_perturbagens(path, dataset_id=self.spec.dataset_id, has_pubchem_cid=True)
-
-    def _genes(self, raw: Path) -> pl.DataFrame:
-        files, dataset_id = self.spec.locate(raw), self.spec.dataset_id
-        genes = None
-        if "genes" in files:
-            genes = l1000_genes.read_geo_genes(
-                files["genes"], dataset_id=dataset_id, gene_space=self.gene_space
-            )
-        return l1000_genes.wanted_rows(
-            files["expression"],
-            genes,
-            dataset_id=dataset_id,
-            gene_space=self.gene_space,
-            restored_ids=LOST_DIGIT,
-            gene_url=f"{GEO}_gene_info.txt.gz",
-        )

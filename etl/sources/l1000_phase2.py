@@ -20,18 +20,14 @@ Here: reading. Not here: what L1000 codes mean (``l1000``), which rows are genes
 units.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
-from etl.formats import gctx
-from etl.sources import l1000, l1000_genes
-from etl.sources.base import BLOCK_BYTES, ExpressionBlock, RemoteFile, SourceSpec
-from etl.sources.l1000_genes import GeneSpace
-from schemas.reported import ReportedGene
-from schemas.table import match_to_model
+from etl.sources import l1000
+from etl.sources.base import RemoteFile, SourceSpec
+from etl.sources.l1000_release import Release
 
 GEO: Final = "https://ftp.ncbi.nlm.nih.gov/geo/series/GSE70nnn/GSE70138/suppl/GSE70138_Broad_LINCS"
 GEO_PHASE1: Final = "https://ftp.ncbi.nlm.nih.gov/geo/series/GSE92nnn/GSE92742/suppl/GSE92742_Broad_LINCS"
@@ -86,78 +82,22 @@ SPEC = SourceSpec(
     url="https://www.ncbi.nlm.nih.gov/geo/query/acc.cgi?acc=GSE70138",
 )
 
-FACTS: Final = ("pert_mfc_id",)
-"""What the instance table says beyond the columns of a reported sample."""
 
-
-class L1000Phase2:
-    """Adapter of L1000 phase 2.
-
-    Args:
-        gene_space: genes to read; inferred ones only where a user asks for them, since the registered dataset
-            holds what was measured.
-    """
+class L1000Phase2(Release):
+    """Adapter of L1000 phase 2. Of a well it also says the batch of the compound."""
 
     spec = SPEC
+    facts = ("pert_mfc_id",)
+    gene_url = f"{GEO}_gene_info_2017-03-06.txt.gz"
 
-    def __init__(self, gene_space: GeneSpace = "landmark") -> None:
-        self.gene_space: GeneSpace = gene_space
-
-    def samples(self, raw: Path) -> pl.LazyFrame:
-        """Return one row per instance of the table; those that the matrix lacks are ``empty``.
-
-        Raises:
-            BadInputError: as ``gctx.read_annotation``, ``l1000.read_table`` and ``l1000.with_sample_kind``.
-        """
-        return l1000.reported_samples(self._instances(raw))
-
-    def annotations(self, raw: Path) -> pl.LazyFrame:
-        """Return the batch of the compound, and what is stated as the dose of a control.
+    def instances(self, raw: Path) -> pl.DataFrame:
+        """Return the instance table with sample kinds.
 
         Raises:
-            BadInputError: as ``samples``.
+            BadInputError: as ``Release.instances``.
         """
-        return l1000.reported_annotations(self._instances(raw), FACTS)
-
-    def compounds(self, raw: Path) -> pl.LazyFrame:
-        """Return one row per treated ``pert_id``, with structures where a perturbagen table is there.
-
-        Raises:
-            BadInputError: as ``samples`` and ``l1000.read_perturbagens``.
-        """
-        return l1000.reported_compounds(self._instances(raw), self._perturbagens(raw))
-
-    def contexts(self, raw: Path) -> pl.LazyFrame:
-        """Return one row per ``cell_id`` in scope, with its tissue where the cell table lists it.
-
-        Raises:
-            BadInputError: as ``samples``, or a cell listed twice.
-        """
-        return l1000.reported_contexts(self._instances(raw), self._cells(raw))
-
-    def genes(self, raw: Path) -> pl.LazyFrame:
-        """Return one row per gene of the gene space, in file order.
-
-        Raises:
-            BadInputError: as ``l1000_genes.read_geo_genes`` and ``l1000_genes.wanted_rows``.
-        """
-        return match_to_model(self._genes(raw).drop("position"), ReportedGene)
-
-    def expression(self, raw: Path) -> Iterator[ExpressionBlock]:
-        """Yield all instances of the matrix on the genes of the gene space, in file order.
-
-        Raises:
-            BadInputError: as ``genes`` and ``gctx.blocks``.
-        """
-        path = self.spec.locate(raw)["expression"]
-        instances = gctx.read_annotation(path).column_ids
-        positions = self._genes(raw)["position"].to_numpy()
-        for block in gctx.blocks(path, rows=positions, block_bytes=BLOCK_BYTES):
-            yield ExpressionBlock([instances[column] for column in block.columns], block.values)
-
-    def _instances(self, raw: Path) -> pl.DataFrame:
         files = self.spec.locate(raw)
-        columns = ("inst_id", "det_plate", "det_well", *FACTS, *l1000.PERT_COLUMNS)
+        columns = ("inst_id", "det_plate", "det_well", *self.facts, *l1000.PERT_COLUMNS)
         table = l1000.read_table(files["instances"], columns, dataset_id=self.spec.dataset_id)
         instances = table.rows.with_columns(
             well="det_well",
@@ -165,10 +105,9 @@ class L1000Phase2:
             pert_vehicle=pl.lit(None, pl.String),
             vendor_id="pert_id",
         )
-        measured = gctx.read_annotation(files["expression"]).column_ids
-        return l1000.with_sample_kind(table.with_rows(instances), measured=measured)
+        return l1000.with_sample_kind(table.with_rows(instances), measured=self.measured(raw))
 
-    def _perturbagens(self, raw: Path) -> pl.DataFrame | None:
+    def perturbagens(self, raw: Path) -> pl.DataFrame | None:
         """Return both perturbagen tables as one; of a perturbagen in both only the CID is phase 1's."""
         files, dataset_id = self.spec.locate(raw), self.spec.dataset_id
         tables = [
@@ -183,7 +122,7 @@ class L1000Phase2:
             pl.col("name", "smiles", "inchikey").first(), pl.col("pubchem_cid").drop_nulls().first()
         )
 
-    def _cells(self, raw: Path) -> pl.DataFrame | None:
+    def cells(self, raw: Path) -> pl.DataFrame | None:
         """Return the cell table in the columns of ``ReportedContext``; None where it is not there."""
         path = self.spec.locate(raw).get("cells")
         if path is None:
@@ -192,18 +131,3 @@ class L1000Phase2:
         table.require_present("cell_id")
         table.require_unique("cell_id")
         return table.rows.select(context_reported="cell_id", tissue="primary_site")
-
-    def _genes(self, raw: Path) -> pl.DataFrame:
-        files, dataset_id = self.spec.locate(raw), self.spec.dataset_id
-        genes = None
-        if "genes" in files:
-            genes = l1000_genes.read_geo_genes(
-                files["genes"], dataset_id=dataset_id, gene_space=self.gene_space
-            )
-        return l1000_genes.wanted_rows(
-            files["expression"],
-            genes,
-            dataset_id=dataset_id,
-            gene_space=self.gene_space,
-            gene_url=f"{GEO}_gene_info_2017-03-06.txt.gz",
-        )

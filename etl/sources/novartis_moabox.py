@@ -31,13 +31,14 @@ import numpy as np
 import polars as pl
 from scipy import sparse
 
+from etl.arrays import LARGEST_EXACT_FLOAT32
 from etl.errors import BadInputError
 from etl.formats import delimited, rdata
 from etl.formats.delimited import TextTable
 from etl.formats.matrix import require_identifiers
 from etl.sources.base import ExpressionBlock, RemoteFile, SourceSpec
+from etl.sources.wells import reported_facts
 from schemas.reported import (
-    ReportedAnnotation,
     ReportedCompound,
     ReportedContext,
     ReportedGene,
@@ -118,9 +119,6 @@ POSITIVE_CONTROLS: Final = ("BD-11-DV28", "EA-18-FP00", "SE-15-AV21")
 
 MISSING: Final = r"^\s*(NA)?\s*$"
 
-_LARGEST_EXACT: Final = 2**24
-"""Up to here a 32-bit float holds every whole number."""
-
 
 class Plate(NamedTuple):
     """One plate of the file.
@@ -174,9 +172,7 @@ class NovartisMoabox:
         Raises:
             BadInputError: as ``samples``.
         """
-        facts = self._wells(raw).drop("sample_kind", "is_measured", *PLACED)
-        rows = facts.unpivot(index="sample_key", variable_name="key", value_name="value").drop_nulls("value")
-        return match_to_model(rows, ReportedAnnotation)
+        return reported_facts(self._wells(raw), used={"sample_kind", "is_measured", *PLACED})
 
     def compounds(self, raw: Path) -> pl.LazyFrame:
         """Return one row per compound of the publisher's table, DMSO and water left out.
@@ -316,9 +312,9 @@ def _values(plate: Plate, genes: list[str], path: Path) -> sparse.csr_matrix:
     values = sparse.csr_matrix(
         sparse.vstack([sparse.csr_matrix(stored[i : i + WELLS_AT_ONCE]) for i in parts])
     )
-    too_large = np.flatnonzero(np.abs(values.data) > _LARGEST_EXACT)
+    too_large = np.flatnonzero(np.abs(values.data) > LARGEST_EXACT_FLOAT32)
     if too_large.size:
-        rule = f"a count up to {_LARGEST_EXACT} is expected, not {values.data[too_large[0]]}"
+        rule = f"a count up to {LARGEST_EXACT_FLOAT32} is expected, not {values.data[too_large[0]]}"
         raise _fault(path, rule, plate.where)
     values = values.astype(np.float32)
     if plate.counts.row_names != genes:

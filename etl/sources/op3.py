@@ -21,6 +21,7 @@ from etl.formats import h5ad
 from etl.formats.delimited import TextTable
 from etl.sources import bulk_h5ad
 from etl.sources.base import ExpressionBlock, RemoteFile, SourceSpec
+from etl.sources.wells import reported_facts
 from schemas.reported import ReportedCompound, ReportedContext, ReportedGene, ReportedSample
 from schemas.table import match_to_model
 
@@ -155,7 +156,7 @@ class Op3:
         """
         path = self.spec.locate(raw)["pseudobulk"]
         keys = self._profiles(raw)["sample_key"].to_list()
-        for start, values in bulk_h5ad.blocks(path, dataset_id=self.spec.dataset_id):
+        for start, values in bulk_h5ad.blocks(path):
             yield ExpressionBlock(keys[start : start + values.shape[0]], values)
 
     def annotations(self, raw: Path) -> pl.LazyFrame:
@@ -164,7 +165,7 @@ class Op3:
         Raises:
             BadInputError: as ``samples``.
         """
-        return bulk_h5ad.annotations(self._profiles(raw), used={*COLUMNS, "sample_kind"})
+        return reported_facts(self._profiles(raw), used={*COLUMNS, "sample_kind"})
 
     def _profiles(self, raw: Path) -> pl.DataFrame:
         """Return the observations as text with ``sample_key``, ``sample_kind`` and number of cells."""

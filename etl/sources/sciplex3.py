@@ -29,8 +29,8 @@ from scipy import sparse
 from etl.formats.cell_triplets import read_axis, read_r_table, triplet_blocks
 from etl.formats.delimited import TextTable, read
 from etl.sources.base import RemoteFile, SourceSpec
+from etl.sources.wells import reported_facts
 from schemas.reported import (
-    ReportedAnnotation,
     ReportedCompound,
     ReportedContext,
     ReportedGene,
@@ -224,10 +224,7 @@ class Sciplex3:
         rows = profiles.select("sample_key", "catalog_number", well_oligo="well").join(
             listed.rows, on="catalog_number", how="left", maintain_order="left"
         )
-        facts = rows.unpivot(
-            ["well_oligo", *_FACTS], index="sample_key", variable_name="key", value_name="value"
-        )
-        return match_to_model(facts.drop_nulls("value"), ReportedAnnotation)
+        return reported_facts(rows.select("sample_key", "well_oligo", *_FACTS))
 
     def _genes(self, raw: Path) -> TextTable:
         path = self.spec.locate(raw)["genes"]

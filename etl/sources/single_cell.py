@@ -19,8 +19,7 @@ import polars as pl
 from etl.digests import code_version, sha256_of
 from etl.errors import BadInputError
 from etl.sources.base import ExpressionBlock, Source
-from schemas.reported import ReportedAnnotation
-from schemas.table import match_to_model
+from etl.sources.wells import reported_facts
 
 if TYPE_CHECKING:
     from etl.accounting import RowAccount
@@ -126,9 +125,8 @@ class Pseudobulked:
             BadInputError: as ``finished`` or the source's ``facts``.
         """
         samples = self.finished(raw).samples
-        of_thirds = samples.select("sample_key", pl.selectors.contains("_third_").cast(pl.String))
-        facts = of_thirds.unpivot(index="sample_key", variable_name="key", value_name="value")
-        return pl.concat([match_to_model(facts, ReportedAnnotation), self.source.facts(raw, samples)])
+        of_thirds = samples.select("sample_key", pl.selectors.contains("_third_"))
+        return pl.concat([reported_facts(of_thirds), self.source.facts(raw, samples)])
 
     def account(self, raw: Path) -> "RowAccount":
         """Return the account of cells: read, added up, and dropped by the first reason that held."""

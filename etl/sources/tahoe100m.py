@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from etl.errors import BadInputError
-from etl.formats import h5ad
-from etl.formats.delimited import TextTable, text_table
+from etl.formats import h5ad, parquet_table
+from etl.formats.delimited import TextTable
 from etl.sources.base import RemoteFile, SourceSpec
 from etl.sources.tahoe100m_conditions import VEHICLE, Conditions
 from etl.sources.tahoe100m_shards import ShardReader
+from etl.sources.wells import reported_facts
 from schemas.reported import (
-    ReportedAnnotation,
     ReportedCompound,
     ReportedContext,
     ReportedGene,
@@ -227,8 +227,7 @@ class Tahoe100m:
         rows = profiles.select("sample_key", "drug", "sample").join(
             self._drugs(raw), on="drug", how="left", maintain_order="left", validate="m:1"
         )
-        facts = rows.unpivot(["sample", *_FACTS], index="sample_key", variable_name="key", value_name="value")
-        return match_to_model(facts.drop_nulls("value"), ReportedAnnotation)
+        return reported_facts(rows.select("sample_key", "sample", *_FACTS))
 
     def _plates(self, raw: Path) -> dict[str, Path]:
         """Return the plates that are there, by number."""
@@ -352,18 +351,10 @@ class Tahoe100m:
         return table.with_whole_numbers("pubchem_cid").rows.select(columns)
 
     def _table(self, path: Path, columns: tuple[str, ...]) -> TextTable:
-        """Return columns of a small parquet table as text."""
-        try:
-            rows = pl.read_parquet(path)
-        except (OSError, pl.exceptions.PolarsError) as fault:
-            rule = f"a table is a complete parquet file: {' '.join(str(fault).split())[:200]}"
-            raise BadInputError(rule, dataset_id=self.spec.dataset_id, file=path) from fault
-        is_list = [name for name, kind in rows.schema.items() if isinstance(kind, pl.List)]
-        texts = rows.with_columns(pl.col(is_list).cast(pl.List(pl.String)).list.join(", ")).with_columns(
-            pl.all().cast(pl.String)
+        """Return columns of a small table as text."""
+        return parquet_table.read(
+            path, columns, dataset_id=self.spec.dataset_id, missing=_MISSING, list_separator=", "
         )
-        numbered = texts.with_row_index("row", offset=1)
-        return text_table(numbered, columns, dataset_id=self.spec.dataset_id, path=path, missing=_MISSING)
 
 
 def _well(barcode: str) -> pl.Expr:

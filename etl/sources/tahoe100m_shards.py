@@ -66,7 +66,7 @@ class ShardReader:
                         raise self._error("the column is missing", path, column=column)
                 yield from shard.iter_batches(CELLS_AT_ONCE, columns=columns)
         except (OSError, pa.ArrowException) as fault:
-            rule = f"a shard is a complete parquet file: {' '.join(str(fault).split())[:200]}"
+            rule = f"the file is no complete Parquet file: {' '.join(str(fault).split())[:200]}"
             raise self._error(rule, path) from fault
 
     def _counts(self, batch: pa.RecordBatch, path: Path) -> sparse.csr_matrix:

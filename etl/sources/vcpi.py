@@ -26,13 +26,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy import sparse
 
+from etl.arrays import LARGEST_EXACT_FLOAT32
 from etl.errors import BadInputError
-from etl.formats import delimited
+from etl.formats import parquet_table
 from etl.formats.delimited import TextTable
 from etl.formats.matrix import require_identifiers
 from etl.sources.base import BLOCK_BYTES, ExpressionBlock, RemoteFile, SourceSpec
+from etl.sources.wells import reported_facts, well_of
 from schemas.reported import (
-    ReportedAnnotation,
     ReportedCompound,
     ReportedContext,
     ReportedGene,
@@ -71,11 +72,6 @@ CANONICAL: Final = "canonical_smiles"
 """A second structure, which not every release gives."""
 
 MISSING: Final = r"^\s*(?i:na|nan|none|null)?\s*$"
-ROWS: Final = "ABCDEFGHIJKLMNOP"
-N_COLUMNS: Final = 24
-
-_LARGEST_EXACT: Final = 2**24
-"""Up to here a 32-bit float holds every whole number."""
 
 _BYTES_PER_COUNT: Final = 28
 """At once exist, per count: as stored, as float64 (8 and 8 bytes), as float32 and as CSR (4 and up to 8)."""
@@ -130,9 +126,7 @@ class Vcpi:
             BadInputError: as ``samples``, but for the counts.
         """
         table = _metadata(self.spec, raw)
-        facts = table.rows.drop("row", *PLACED).rename({"sequenced_id": "sample_key"})
-        rows = facts.unpivot(index="sample_key", variable_name="key", value_name="value").drop_nulls("value")
-        return match_to_model(rows, ReportedAnnotation)
+        return reported_facts(table.rows.rename({"sequenced_id": "sample_key"}), used={"row", *PLACED})
 
     def compounds(self: Release, raw: Path) -> pl.LazyFrame:
         """Return one row per compound of the treated samples with counts, with its structure.
@@ -239,10 +233,10 @@ class _Counts:
             row = genes[int(missing.is_null().arg_max() or 0)]
             raise self.error("a missing count", row=row, column=missing.name)
         values = columns.cast(pl.Float64).to_numpy()
-        too_large = np.argwhere(np.abs(values) > _LARGEST_EXACT)
+        too_large = np.argwhere(np.abs(values) > LARGEST_EXACT_FLOAT32)
         if len(too_large):
             gene, sample = too_large[0]
-            rule = f"a count up to {_LARGEST_EXACT} is expected, not {values[gene, sample]}"
+            rule = f"a count up to {LARGEST_EXACT_FLOAT32} is expected, not {values[gene, sample]}"
             raise self.error(rule, row=genes[gene], column=keys[sample])
         return sparse.csr_matrix(values.T.astype(np.float32))
 
@@ -264,13 +258,8 @@ def _wells(spec: SourceSpec, raw: Path) -> pl.DataFrame:
     """
     table = _metadata(spec, raw)
     with _Counts(spec, raw) as counts:
-        measured = pl.Series(counts.sample_keys, dtype=pl.String)
-    unlisted = measured.filter(~measured.is_in(table.rows["sequenced_id"].implode()))
-    if unlisted.len():
-        raise table.error(
-            f"{unlisted.len()} sample(s) of the counts are not listed, the first is {unlisted[0]}",
-            column="sequenced_id",
-        )
+        measured = counts.sample_keys
+    table.require_listed(measured, "sequenced_id", what="sample(s) of the counts")
     flag = pl.col("is_control").str.to_lowercase()
     table.require(flag.is_in([*TRUE, *FALSE]), "is_control", "neither true nor false")
     kind = (
@@ -280,64 +269,32 @@ def _wells(spec: SourceSpec, raw: Path) -> pl.DataFrame:
         .then(pl.lit("positive_control"))
         .otherwise(pl.lit("compound"))
     )
-    is_measured = pl.col("sequenced_id").is_in(measured.implode())
+    is_measured = pl.col("sequenced_id").is_in(measured)
     return table.rows.with_columns(
-        sample_kind=pl.when(is_measured).then(kind).otherwise(pl.lit("empty")), well=_well(table)
+        sample_kind=pl.when(is_measured).then(kind).otherwise(pl.lit("empty")),
+        well=well_of(table, "row_id", "column_id"),
     )
 
 
 def _metadata(spec: SourceSpec, raw: Path) -> TextTable:
     """Read all columns of the metadata, each distinct row once."""
-    table = _read(spec, spec.locate(raw)["metadata"], COLUMNS)
+    table = parquet_table.read(
+        spec.locate(raw)["metadata"], COLUMNS, dataset_id=spec.dataset_id, missing=MISSING, has_others=True
+    )
     table = table.distinct(*(name for name in table.rows.columns if name != "row"))
-    table.require_present("sequenced_id", "user_compound_id", "is_control")
+    table.require_present("sequenced_id", "user_compound_id", "is_control", "row_id", "column_id")
     table.require_unique("sequenced_id")
     return table
 
 
 def _chemistry(spec: SourceSpec, raw: Path) -> pl.DataFrame:
     """Read the compounds: ``CHEMISTRY`` and ``CANONICAL``, each compound once."""
-    table = _read(spec, spec.locate(raw)["chemistry"], CHEMISTRY)
+    table = parquet_table.read(
+        spec.locate(raw)["chemistry"], CHEMISTRY, dataset_id=spec.dataset_id, missing=MISSING, has_others=True
+    )
     if CANONICAL not in table.rows.columns:
         table = table.with_rows(table.rows.with_columns(pl.lit(None, pl.String).alias(CANONICAL)))
     table = table.with_rows(table.rows.select("row", *CHEMISTRY, CANONICAL)).distinct(*CHEMISTRY, CANONICAL)
     table.require_present("compound")
     table.require_unique("compound")
     return table.rows.drop("row")
-
-
-def _read(spec: SourceSpec, path: Path, columns: tuple[str, ...]) -> TextTable:
-    """Read a Parquet file as text; a row in messages is its number in the file, from 1."""
-    try:
-        frame = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as fault:
-        reason = " ".join(str(fault).split())
-        rule = f"the file is no complete Parquet file: {reason}"
-        raise BadInputError(rule, dataset_id=spec.dataset_id, file=path) from fault
-    nested = next((name for name, dtype in frame.schema.items() if dtype.is_nested()), None)
-    if nested is not None:
-        rule = "a column holds one value a row"
-        raise BadInputError(rule, dataset_id=spec.dataset_id, file=path, column=nested)
-    texts = frame.select(_text(name, dtype) for name, dtype in frame.schema.items())
-    rows = texts.with_row_index("row", offset=1)
-    wanted = list(dict.fromkeys([*columns, *frame.columns]))
-    return delimited.text_table(rows, wanted, dataset_id=spec.dataset_id, path=path, missing=MISSING)
-
-
-def _text(name: str, dtype: pl.DataType) -> pl.Expr:
-    """Return a column as text without outer blanks; a whole number that is stored as a float has no point."""
-    text = pl.col(name).cast(pl.String).str.strip_chars()
-    return text.str.replace(r"^(-?\d+)\.0$", "${1}") if dtype.is_float() else text
-
-
-def _well(table: TextTable) -> pl.Expr:
-    """Return wells from the numbers of row and column.
-
-    Raises:
-        BadInputError: a number that a plate of 384 wells does not have.
-    """
-    numbers = {name: pl.col(name).cast(pl.Int64, strict=False) for name in ("row_id", "column_id")}
-    for (name, number), last in zip(numbers.items(), (len(ROWS), N_COLUMNS), strict=True):
-        table.require(number.is_between(1, last), name, f"not within 1 and {last}")
-    letter = numbers["row_id"].replace_strict(dict(enumerate(ROWS, start=1)), return_dtype=pl.String)
-    return letter + numbers["column_id"].cast(pl.String)

@@ -120,7 +120,9 @@ def test_a_cell_label_of_empty_wells_only_is_no_context(tmp_path: Path) -> None:
 
 def test_a_barcode_that_the_plate_map_lacks_is_refused(tmp_path: Path) -> None:
     raw = write(tmp_path, TREATED, measured=["AACA", "CCCC", "GGGG"])
-    with pytest.raises(BadInputError, match=r"2 barcode\(s\) of the matrix are not in .*first is CCCC"):
+    with pytest.raises(
+        BadInputError, match=r"2 barcode\(s\) of the matrix are not listed, the first is CCCC"
+    ):
         DrugseqKp6490().samples(raw)
 
 

@@ -166,6 +166,7 @@ def test_counts_are_on_the_axes_of_samples_and_genes(tmp_path: Path) -> None:
         ({"percent_volume_dmso": "low"}, "column percent_volume_dmso: no percentage: 'low'"),
         ({"percent_volume_dmso": "NA"}, "column percent_volume_dmso: a missing value"),
         ({"row_id": "17"}, "column row_id: not within 1 and 16: '17'"),
+        ({"row_id": ""}, "column row_id: a missing value"),
         ({"column_id": "0"}, "column column_id: not within 1 and 24: '0'"),
         ({"sample_id": ""}, "column sample_id: a missing value"),
     ],

@@ -10,7 +10,7 @@ from etl.errors import BadInputError
 from etl.harmonize.doses import dose_um
 from etl.simulate import l1000_2020 as simulated_2020
 from etl.simulate.study import Study
-from etl.sources import l1000_2020
+from etl.sources import l1000_2020, l1000_release
 from etl.sources.base import AnnotatedSource, TranscriptomicSource
 from etl.sources.l1000_2020 import L1000Release2020
 from etl.sources.l1000_genes import GeneSpace
@@ -367,7 +367,7 @@ def test_matrices_of_different_genes_are_refused(tmp_path: Path) -> None:
 
 
 def test_blocks_hold_each_sample_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(l1000_2020, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(l1000_release, "BLOCK_BYTES", 100)
     wells = [instance(f"A{number:02}") for number in range(1, 9)]
     controls = [instance(f"B{number:02}", **VEHICLE) for number in range(1, 9)]
     keys = [[row["sample_id"] for row in rows] for rows in (wells, controls)]

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from etl.errors import BadInputError
-from etl.sources import l1000_phase1
+from etl.sources import l1000_release
 from etl.sources.base import TranscriptomicSource
 from etl.sources.l1000_ljp005 import L1000Ljp005
 from etl.sources.l1000_phase1 import L1000Phase1
@@ -304,7 +304,7 @@ def test_an_id_is_not_restored_where_the_whole_one_is_there(tmp_path: Path) -> N
 def test_blocks_hold_each_sample_once_with_its_own_values(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(l1000_phase1, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(l1000_release, "BLOCK_BYTES", 100)
     wells = [f"A{number:02}" for number in range(1, 12)]
     raw = write(tmp_path, *(instance(well) for well in wells))
     blocks = list(L1000Phase1().expression(raw))

@@ -13,7 +13,7 @@ from etl.harmonize.contexts import resolve_contexts
 from etl.harmonize.doses import dose_um, time_h
 from etl.simulate import l1000_phase2 as simulated_phase2
 from etl.simulate.study import Study
-from etl.sources import l1000_phase2
+from etl.sources import l1000_release
 from etl.sources.base import AnnotatedSource, TranscriptomicSource
 from etl.sources.l1000_genes import GeneSpace
 from etl.sources.l1000_phase2 import L1000Phase2
@@ -292,7 +292,7 @@ def test_a_gene_that_is_not_said_to_be_measured_is_refused(tmp_path: Path) -> No
 def test_blocks_hold_each_sample_once_with_its_own_values(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(l1000_phase2, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(l1000_release, "BLOCK_BYTES", 100)
     wells = [f"A{number:02}" for number in range(1, 12)]
     raw = write(tmp_path, *(instance(well) for well in wells))
     blocks = list(L1000Phase2().expression(raw))

@@ -436,7 +436,7 @@ def test_a_missing_table_beside_shards_says_where_to_get_it(tmp_path: Path, name
 def test_a_truncated_parquet_file_is_refused(tmp_path: Path, name: str) -> None:
     path = write_shard(tmp_path, TREATED) / f"{name}.parquet"
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(BadInputError, match="is a complete parquet file"):
+    with pytest.raises(BadInputError, match="is no complete Parquet file"):
         source().samples(tmp_path)
 
 

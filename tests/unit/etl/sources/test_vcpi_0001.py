@@ -219,7 +219,8 @@ def test_blocks_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ({"sequenced_id": 102}, "row 1, 2, column sequenced_id: more than once: sequenced_id 102"),
         ({"sequenced_id": None}, "row 1, column sequenced_id: a missing value"),
         ({"row_id": 17}, "row 1, column row_id: not within 1 and 16: '17'"),
-        ({"column_id": "x"}, "row 1, column column_id: not within 1 and 24: 'x'"),
+        ({"column_id": "x"}, "row 1, column column_id: not a whole number: 'x'"),
+        ({"row_id": None}, "row 1, column row_id: a missing value"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path: Path, change: dict[str, Any], rule: str) -> None:
