@@ -5,11 +5,12 @@ tables small enough to be read at once (``delimited.py``).
 """
 
 import hashlib
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+
+from isal import isal_zlib
 
 from etl.errors import BadInputError
 
@@ -92,10 +93,10 @@ class GzipLines:
                 n_read += len(compressed)
                 while compressed:
                     if member is None or member.eof:
-                        member = zlib.decompressobj(_GZIP)
+                        member = isal_zlib.decompressobj(_GZIP)
                     try:
                         piece = member.decompress(compressed, self.block_bytes)
-                    except zlib.error as fault:
+                    except isal_zlib.error as fault:  # type: ignore[misc] # wrong stub
                         raise self._error(f"cannot be decompressed: {fault}") from fault
                     compressed = member.unused_data if member.eof else member.unconsumed_tail
                     if piece:

@@ -48,7 +48,8 @@ def test_a_last_line_without_end_and_lines_longer_than_a_block_are_read(tmp_path
         (lambda data: data[:-20], "truncated: its gzip stream has no end"),
         (lambda _: b"", "truncated"),
         (lambda data: data[:2000] + b"\0" * 60 + data[2060:], "cannot be decompressed"),
-        (lambda data: data + b"rubbish", "cannot be decompressed"),
+        (lambda data: data + b"rubbish as long as a header", "cannot be decompressed"),
+        (lambda data: data + b"rubbish", "no end"),
         (lambda _: b"1\tplain text\n", "cannot be decompressed"),
     ],
 )
