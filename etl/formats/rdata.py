@@ -16,11 +16,9 @@ Nothing is evaluated. Functions, environments, pointers and S4 objects are walke
 
 import bz2
 import codecs
-import gzip
 import lzma
 import struct
 import sys
-import zlib
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +27,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import polars as pl
+from isal import igzip, isal_zlib
 from numpy.typing import NDArray
 
 from etl.errors import BadInputError
@@ -45,8 +44,8 @@ MAX_VECTOR_BYTES: Final = 2**31
 _MAX_DEPTH: Final = 200
 _PIECE_BYTES: Final = 1 << 20
 
-_OPENERS: Final = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\x00", lzma.open))
-_FAULTS: Final = (OSError, EOFError, zlib.error, lzma.LZMAError)
+_OPENERS: Final = ((b"\x1f\x8b", igzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\x00", lzma.open))
+_FAULTS: Final[tuple[type[Exception], ...]] = (OSError, EOFError, isal_zlib.error, lzma.LZMAError)  # type: ignore[assignment] # wrong stub
 
 # Types of items, as in R's sources.
 _SYMBOL, _PAIRLIST, _CLOSURE, _ENVIRONMENT, _PROMISE, _CALL = 1, 2, 3, 4, 5, 6
