@@ -8,7 +8,7 @@ from assets.definition import per_dataset, shared
 from assets.machine import usable_cpus
 from assets.partitions import register, unregister_others
 from assets.resources import Warehouse, not_applicable, source_of
-from etl.accounting import merged, with_parts
+from etl.accounting import RowAccount, merged, total, with_parts
 from etl.expression.profiles import expression_rows, gene_axis, library_sizes
 from etl.harmonize.compound_reference import load_compound_reference
 from etl.harmonize.compounds import merge_compounds, resolve_compounds
@@ -172,24 +172,29 @@ def viability(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Mat
     source, dataset_id = source_of(context), context.partition_key
     if not isinstance(source, ScreenSource):
         return not_applicable(VIABILITY, NO_MEASUREMENTS)
-    measured = source.measurements(warehouse.raw_folder(dataset_id))
-    rows, account = harmonize_measurements(
-        check_reported(measured, ReportedMeasurement, dataset_id=dataset_id),
-        dataset_id=dataset_id,
-        compound_names=warehouse.read(COMPOUND_NAME, dataset_id),
-        context_names=warehouse.read(CONTEXT_NAME, dataset_id),
-    )
-    return warehouse.publish(context, VIABILITY, rows, account)
+    names = {
+        "compound_names": warehouse.read(COMPOUND_NAME, dataset_id),
+        "context_names": warehouse.read(CONTEXT_NAME, dataset_id),
+    }
+    accounts = [RowAccount(0, 0, unit="measurements")]
+    with warehouse.publishing(context, VIABILITY) as publication:
+        for block in source.measurements(warehouse.raw_folder(dataset_id)):
+            measured = check_reported(block, ReportedMeasurement, dataset_id=dataset_id)
+            rows, account = harmonize_measurements(measured, dataset_id=dataset_id, **names)
+            publication[VIABILITY].add(rows)
+            accounts.append(account)
+    return publication.describe(VIABILITY, total(accounts))
 
 
 @dg.asset(**per_dataset(DATASET, SOURCE_FILE, SAMPLE, VIABILITY, DOSE_RESPONSE))
 def dataset(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
     """What each dataset is, under which terms, and how much of it is here."""
     source, dataset_id = source_of(context), context.partition_key
-    contents = SAMPLE if isinstance(source, TranscriptomicSource) else DOSE_RESPONSE
-    row = describe_dataset(
-        source.spec, warehouse.read(contents, dataset_id), warehouse.read(SOURCE_FILE, dataset_id)
-    )
+    if isinstance(source, TranscriptomicSource):
+        contents = warehouse.read(SAMPLE, dataset_id)
+    else:
+        contents = warehouse.read(DOSE_RESPONSE, dataset_id).filter(replicate_level="pooled")
+    row = describe_dataset(source.spec, contents, warehouse.read(SOURCE_FILE, dataset_id))
     return warehouse.publish(context, DATASET, row)
 
 

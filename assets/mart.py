@@ -1,6 +1,7 @@
 """Mart assets: computed and model-ready."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import dagster as dg
 import polars as pl
@@ -19,6 +20,7 @@ from etl.sources import SOURCES
 from etl.sources.base import ScreenSource, TranscriptomicSource
 from etl.validation import check_reported
 from etl.warehouse.fit_units import EFFECT_TABLES
+from etl.warehouse.measurements import measurements_by_compound
 from etl.warehouse.scan import expression_matrix
 from schemas.core.compound_name import COMPOUND_NAME
 from schemas.core.context_name import CONTEXT_NAME
@@ -126,14 +128,25 @@ def dose_response(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg
     if not isinstance(source, ScreenSource):
         return not_applicable(DOSE_RESPONSE, NO_CURVES)
     published = source.curves(warehouse.raw_folder(dataset_id))
-    rows, account = harmonize_curves(
-        check_reported(published, ReportedCurve, dataset_id=dataset_id),
-        warehouse.read(VIABILITY, dataset_id),
+    curves = check_reported(published, ReportedCurve, dataset_id=dataset_id)
+    harmonize = partial(
+        harmonize_curves,
         dataset_id=dataset_id,
         compound_names=warehouse.read(COMPOUND_NAME, dataset_id),
         context_names=warehouse.read(CONTEXT_NAME, dataset_id),
     )
-    return warehouse.publish(context, DOSE_RESPONSE, rows, account)
+    accounts: list[RowAccount] = []
+    with warehouse.publishing(context, DOSE_RESPONSE) as publication:
+        for viability in measurements_by_compound(dataset_id, root=warehouse.root):
+            is_here = pl.col("compound_reported").is_in(viability["compound_reported"].unique())
+            rows, account = harmonize(curves.filter(is_here), viability)
+            publication[DOSE_RESPONSE].add(rows)
+            accounts.append(account)
+            curves = curves.filter(~is_here)
+        rows, account = harmonize(curves, VIABILITY.empty())
+        publication[DOSE_RESPONSE].add(rows)
+        accounts.append(account)
+    return publication.describe(DOSE_RESPONSE, total(accounts))
 
 
 @dg.asset(**shared(CONDITION_MATCH, CONDITION))

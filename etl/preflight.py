@@ -19,9 +19,11 @@ from etl.harmonize.identifiers import unresolved_id
 from etl.harmonize.overrides import load_overrides
 from etl.harmonize.reference_folder import ReferenceFolder
 from etl.harmonize.samples import harmonize_annotations, harmonize_samples
-from etl.harmonize.screens import check_curves, harmonize_curves, harmonize_measurements
+from etl.harmonize.screens import check_curves, curve_times, harmonize_curves, harmonize_measurements
 from etl.sources.base import AnnotatedSource, ScreenSource, Source, TranscriptomicSource
+from etl.unique_keys import UniqueKeys
 from etl.validation import check_reported
+from schemas.core.viability import VIABILITY
 from schemas.reported import (
     ReportedAnnotation,
     ReportedCompound,
@@ -102,12 +104,20 @@ def _check_profiles(source: TranscriptomicSource, raw: Path, names: dict[str, pl
 
 def _check_screen(source: ScreenSource, raw: Path, names: dict[str, pl.DataFrame]) -> None:
     dataset_id = source.spec.dataset_id
-    measurements = check_reported(source.measurements(raw), ReportedMeasurement, dataset_id=dataset_id)
-    viability, _ = harmonize_measurements(measurements, dataset_id=dataset_id, **names)
+    keys = UniqueKeys()
+    times = [curve_times(VIABILITY.empty())]
+    for block in source.measurements(raw):
+        measured = check_reported(block, ReportedMeasurement, dataset_id=dataset_id)
+        viability, _ = harmonize_measurements(measured, dataset_id=dataset_id, **names)
+        keys.add(viability.select(VIABILITY.primary_key))
+        times.append(curve_times(viability))
+    if n_repeated := keys.n_repeated():
+        rule = f"{n_repeated} measurement(s) come twice: same line, compound, experiment, replicate, well, dose"
+        raise BadInputError(rule, dataset_id=dataset_id)
     curves = check_reported(source.curves(raw), ReportedCurve, dataset_id=dataset_id)
-    check_curves(curves, viability, dataset_id=dataset_id)
+    check_curves(curves, pl.concat(times).unique(), dataset_id=dataset_id)
     # Without the points nothing is fitted, and everything else is put to the test.
-    harmonize_curves(curves, viability.clear(), dataset_id=dataset_id, **names)
+    harmonize_curves(curves, VIABILITY.empty(), dataset_id=dataset_id, **names)
 
 
 def _as_resolved(reported: pl.DataFrame, entity: str, dataset_id: str) -> pl.DataFrame:

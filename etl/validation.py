@@ -111,13 +111,15 @@ def _sentence(column: str, check: str, cases: pl.DataFrame, frame: pl.DataFrame)
     return f"column {column}: {check} fails for {cases.height} row(s){where}, e.g. {shown}"
 
 
-def check_reported(frame: pl.LazyFrame, model: type[pa.DataFrameModel], *, dataset_id: str) -> pl.DataFrame:
+def check_reported(
+    frame: pl.LazyFrame | pl.DataFrame, model: type[pa.DataFrameModel], *, dataset_id: str
+) -> pl.DataFrame:
     """Collect what an adapter returned and check it against its model in ``schemas/reported.py``.
 
     Raises:
         BadInputError: the publisher's rows break a rule, for example two samples share a key.
     """
-    rows = frame.collect()
+    rows = frame.lazy().collect()
     broken = violations(rows, model)
     if broken:
         raise BadInputError(

@@ -83,6 +83,8 @@ class ReportedMeasurement(Rows):
     compound_reported: str = field("Publisher's compound key.")
     experiment: str = field("Experiment or batch; empty where there is only one.")
     replicate: str = field("Replicate; empty where values are averages.")
+    plate: str = field("Plate; empty where none is given.")
+    well: str = field("Well, canonical (`A01`); empty where values are averages or no well is given.")
     dose: str = field("Dose.")
     dose_unit: str = field("Unit of the dose.")
     time: str = field("Assay time.", nullable=True)
@@ -90,6 +92,8 @@ class ReportedMeasurement(Rows):
     viability: pl.Float64 = field("Fraction of the vehicle control.")
     viability_sd: pl.Float64 = field("Standard deviation.", nullable=True)
     n_wells: pl.Int32 = field("Wells behind the value.", nullable=True)
+    growth_rate: pl.Float64 = field("Growth-rate (GR) value, -1 to 1.", nullable=True)
+    is_low_quality: bool = field("Whether the publisher marks the value as failed: kept, but not fitted.")
 
 
 class ReportedCurve(Rows):
@@ -111,6 +115,10 @@ class ReportedCurve(Rows):
     e_max: pl.Float64 = field("Viability at the highest dose.", nullable=True)
     auc: pl.Float64 = field("Area or mean viability on the publisher's scale.", nullable=True)
     auc_kind: str = field("What auc is.", nullable=True)
+    mean_viability: pl.Float64 = field(
+        "auc as a mean viability over the window that auc_kind names: 1 = untreated, low = sensitive.",
+        nullable=True,
+    )
     gr50_um: pl.Float64 = field("GR50, µM; null where infinite.", nullable=True)
     gr_inf: pl.Float64 = field("GR at infinite dose.", nullable=True)
     gr_max: pl.Float64 = field("GR at the highest dose.", nullable=True)

@@ -49,6 +49,10 @@ class Table:
         """Column names and Polars dtypes, in the order in which they are stored."""
         return polars_schema(self.model)
 
+    def empty(self) -> pl.DataFrame:
+        """Return the table without rows."""
+        return pl.DataFrame(schema=self.polars_schema)
+
     @property
     def grain(self) -> str:
         """What one row stands for: the first line of the model's docstring."""

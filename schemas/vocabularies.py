@@ -57,6 +57,7 @@ MEASUREMENT_FLAGS: Final = {
     "viability_above_3": "viability above 3: outside what growth in the assay allows",
     "viability_below_minus_1": "viability below -1",
     "viability_negative": "viability below 0 after the publisher's background subtraction",
+    "low_quality_reported": "the publisher marks the value as failed: kept, but no part of any fit",
 }
 
 RESPONSE_FLAGS: Final = {
@@ -64,23 +65,31 @@ RESPONSE_FLAGS: Final = {
     "ic50_at_lowest_dose": "the published IC50 stands at the lowest tested dose: the true value is lower",
     "constant_fit_reported": "the publisher fitted a constant",
     "ec50_extrapolated": "fitted EC50 lies outside the tested doses",
+    "ic50_extrapolated": "the fitted curve crosses viability 0.5 outside the tested doses",
     "too_few_points": "fewer than five finite points: not fitted",
     "flat": "the curve is not better than a constant (F-test, p >= 0.05)",
     "rising": "viability rises with dose",
+    "non_monotone": "viability rises by more than 0.25 from one dose to a higher one",
     "on_bound": "a fitted parameter stands on its bound",
     "gr_flat_reported": "the publisher calls the growth-rate curve flat; GR50 is not defined",
     "gr50_not_reached_reported": "the growth-rate curve stays above 0.5, so that GR50 is infinite",
     "gr_missing_reported": "the publisher gives no growth-rate metrics",
     "mean_viability_above_3": "the published mean viability is above 3: implausible",
+    "gr_flat": "the growth-rate curve is not better than a constant (F-test, p >= 0.05): no GR50",
+    "gr50_not_reached": "the fitted growth-rate curve stays above 0.5, so that GR50 is infinite",
+    "gr50_extrapolated": "GR50 lies outside the tested doses",
+    "times_pooled": "experiments of several assay times are fitted together",
 }
 
 REPLICATE_LEVELS: Final = {
-    "experiment": "one curve of one experiment or batch",
-    "pooled": "one curve over all replicates, as published",
+    "replicate": "one curve of one replicate within an experiment, where an experiment has several",
+    "experiment": "one curve of one experiment or batch, its replicates together",
+    "pooled": "one curve over all experiments and replicates; there is one for every compound and line",
 }
 
 DOSE_RESPONSE_MODELS: Final = {
     "log_logistic_3": "three-parameter log-logistic, upper asymptote 1",
+    "log_logistic_4": "four-parameter log-logistic, upper asymptote fitted",
     "none": "not fitted: no points published, or too few",
 }
 

@@ -23,6 +23,8 @@ _UM_PER_UNIT: Mapping[str, float] = {
     **dict.fromkeys(("mm", "millimolar", "mmol/l"), 1e3),
     **dict.fromkeys(("m", "molar", "mol/l"), 1e6),
 }
+UNITS_WITHOUT_MOLARITY = ("ug/ml", "log10 ug/ml", "log10 v/v")
+"""Units that adapters give where a dose is by weight or volume, which no molar dose follows from."""
 _LOG_MOLAR = frozenset({"log10m", "log10(m)", "log10[m]", "log10molar"})
 _H_PER_UNIT: Mapping[str, float] = {
     **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 1.0),

@@ -151,8 +151,11 @@ class TranscriptomicSource(Source, Protocol):
 class ScreenSource(Source, Protocol):
     """A drug-response screen."""
 
-    def measurements(self, raw: Path) -> pl.LazyFrame:
-        """Return one row per measured dose (``ReportedMeasurement``), deepest public level; may be empty."""
+    def measurements(self, raw: Path) -> Iterator[pl.DataFrame]:
+        """Yield one row per measured value (``ReportedMeasurement``), at the deepest public level.
+
+        Blocks have at most some millions of rows; their order, and which rows stand in which, do not matter.
+        """
         ...
 
     def curves(self, raw: Path) -> pl.LazyFrame:

@@ -9,6 +9,7 @@ one below the tested range at the lowest, 0.0025 µM.
 Here: reading and the translation of the source's own codes. Not here: fits of ours, ids, dose units.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -84,8 +85,8 @@ class Ccle2015:
         )
         return match_to_model(rows, ReportedContext)
 
-    def measurements(self, raw: Path) -> pl.LazyFrame:
-        """Return one row per dose of each cell.
+    def measurements(self, raw: Path) -> Iterator[pl.DataFrame]:
+        """Yield one row per dose of each cell.
 
         Viability is 1 + activity / 100, never clipped. The deviations of a curve are null where all of them
         are zero: single measurements. The file does not give the assay time, nor the number of wells.
@@ -102,12 +103,15 @@ class Ccle2015:
             compound_reported=COMPOUND,
             experiment=pl.lit(""),
             replicate=pl.lit(""),
+            plate=pl.lit(""),
+            well=pl.lit(""),
             dose="dose",
             dose_unit=pl.lit("uM"),
             viability=1 + pl.col(ACTIVITIES) / PERCENT,
             viability_sd=pl.when(has_deviation).then(pl.col(DEVIATIONS) / PERCENT),
+            is_low_quality=pl.lit(value=False),
         )
-        return match_to_model(rows, ReportedMeasurement)
+        yield match_to_model(rows, ReportedMeasurement).collect()
 
     def curves(self, raw: Path) -> pl.LazyFrame:
         """Return one row per published curve.
@@ -149,6 +153,7 @@ class Ccle2015:
             e_max=1 + pl.col(AMAX) / PERCENT,
             auc=ACTIVITY_AREA,
             auc_kind=pl.when(pl.col(ACTIVITY_AREA).is_not_null()).then(pl.lit(AUC_KIND)),
+            mean_viability=1 - pl.col(ACTIVITY_AREA) / pl.col(N_DOSES),
             flags=flag_list(flags),
         )
         return match_to_model(rows, ReportedCurve)

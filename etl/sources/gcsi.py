@@ -12,6 +12,7 @@ micromolar, all of them would lie far below the tested range.
 Here: reading and the translation of the source's own codes. Not here: fits of ours, ids, dose units.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,7 @@ from etl.flags import flag_list
 from etl.formats import delimited
 from etl.sources.base import RemoteFile, SourceSpec
 from schemas.reported import ReportedCompound, ReportedContext, ReportedCurve, ReportedMeasurement
-from schemas.table import match_to_model, polars_schema
+from schemas.table import match_to_model
 
 ARCHIVE = "http://research-pub.gene.com/gCSI_GRvalues2019/gCSI_GRdata_v1.3.tsv.tar.gz"
 """Holds both files; plain http, and no digest is published."""
@@ -59,7 +60,7 @@ METRICS: Final = (
     "h_GR",
     "log10_conc_step",
 )
-VALUES: Final = ("log10Concentration", "relative_cell_count", "activities.mean", "activities.std")
+VALUES: Final = ("log10Concentration", "GR", "relative_cell_count", "activities.mean", "activities.std")
 
 AUC_KIND = "mean viability over the tested doses: low = sensitive"
 MAX_MEAN_VIABILITY = 3.0
@@ -92,8 +93,8 @@ class Gcsi:
         rows = lines.rows.sort("CellLineName").select(context_reported="CellLineName", tissue="PrimaryTissue")
         return match_to_model(rows, ReportedContext)
 
-    def measurements(self, raw: Path) -> pl.LazyFrame:
-        """Return one row per dose of GRvalues, or none where that file is not there.
+    def measurements(self, raw: Path) -> Iterator[pl.DataFrame]:
+        """Yield one row per dose of GRvalues, or none where that file is not there.
 
         Viability is ``relative_cell_count``, the value behind the GR metrics. The standard deviation belongs
         to ``activities.mean`` and is given where that is the same number.
@@ -104,7 +105,7 @@ class Gcsi:
         """
         path = self.spec.locate(raw).get("values")
         if path is None:
-            return pl.LazyFrame(schema=polars_schema(ReportedMeasurement))
+            return
         text = _read(path, VALUES)
         text.require_present("log10Concentration", "relative_cell_count")
         table = text.with_rows(text.rows.with_columns(dose="log10Concentration")).with_numbers(*VALUES)
@@ -118,13 +119,17 @@ class Gcsi:
             compound_reported="DrugName",
             experiment="ExperimentNumber",
             replicate=pl.lit(""),
+            plate=pl.lit(""),
+            well=pl.lit(""),
             dose_unit=pl.lit("log10 M"),
             time="TrtDuration",
             time_unit=pl.lit("h"),
             viability="relative_cell_count",
             viability_sd=pl.when(is_same_scale).then(deviation),
+            growth_rate="GR",
+            is_low_quality=pl.lit(value=False),
         )
-        return match_to_model(rows, ReportedMeasurement)
+        yield match_to_model(rows, ReportedMeasurement).collect()
 
     def curves(self, raw: Path) -> pl.LazyFrame:
         """Return one row per published curve.
@@ -167,6 +172,7 @@ class Gcsi:
             e_max="Emax",
             auc=auc,
             auc_kind=pl.when(auc.is_not_null()).then(pl.lit(AUC_KIND)),
+            mean_viability=auc,
             gr50_um=pl.when(gr50.is_finite()).then(gr50 * UM_PER_M),
             gr_inf="GRinf",
             gr_max="GRmax",

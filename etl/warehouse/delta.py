@@ -28,6 +28,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from etl.errors import ConcurrentWriteError, PerturbhouseError, RejectedWriteError
 from etl.provenance import Provenance
 from etl.settings import storage_options
+from etl.unique_keys import UniqueKeys
 from etl.validation import EXAMPLES, is_constant, violations
 from etl.warehouse.layout import FILE_ROWS, LOG_RETENTION, ROW_GROUP_ROWS, WRITER
 from etl.warehouse.staging import STAGING, DataFile, Staging, staging, table_uri
@@ -71,8 +72,7 @@ class Replacement:
     def __init__(self, table: Table, where: Mapping[str, str], files: Staging) -> None:
         self._table, self._where, self._staging = table, dict(where), files
         self._waiting: dict[tuple[str, ...], list[pl.DataFrame]] = {}
-        self._first_prefixes: pl.DataFrame | None = None
-        self._prefixes: set[tuple[Any, ...]] = set()
+        self._prefixes = UniqueKeys()
         self._files: list[Future[DataFile]] = []
         self.n_rows = 0
         unstorable = [name for name, dtype in table.polars_schema.items() if isinstance(dtype, UNSTORABLE)]
@@ -123,18 +123,7 @@ class Replacement:
             examples = repeated.unique(maintain_order=True).head(EXAMPLES).rows()
             self._reject(f"key ({', '.join(key)}) repeated in {repeated.height} row(s), e.g. {examples}")
         prefix = key[:-1] or key
-        prefixes = _run_starts(keys.select(prefix)) if in_order else keys.select(prefix).unique()
-        if self._first_prefixes is None:
-            # Most writes are one chunk, which has no other to compare with.
-            self._first_prefixes = prefixes
-            return
-        if not self._prefixes:
-            self._prefixes = set(self._first_prefixes.rows())
-        own = set(prefixes.rows())
-        if not own.isdisjoint(self._prefixes):
-            examples = sorted(own & self._prefixes)[:EXAMPLES]
-            self._reject(f"{', '.join(prefix)} stands in several chunks, e.g. {examples}")
-        self._prefixes |= own
+        self._prefixes.add(_run_starts(keys.select(prefix)) if in_order else keys.select(prefix).unique())
 
     def _split(self, rows: pl.DataFrame) -> Iterator[tuple[tuple[str, ...], pl.DataFrame]]:
         """Yield the rows of each partition, without its columns."""
@@ -163,7 +152,14 @@ class Replacement:
         raise RejectedWriteError(f"{self._table.name}: nothing written, the last version stands. {reason}")
 
     def finish(self) -> list[DataFile]:
-        """Write what waits, and return all files."""
+        """Write what waits, and return all files.
+
+        Raises:
+            RejectedWriteError: chunks share a key but for its last column.
+        """
+        if n_repeated := self._prefixes.n_repeated():
+            prefix = self._table.primary_key[:-1] or self._table.primary_key
+            self._reject(f"{', '.join(prefix)} stands in several chunks, {n_repeated} time(s)")
         for values in list(self._waiting):
             self._write(values)
         return [file.result() for file in self._files]

@@ -14,6 +14,8 @@ class Viability(Rows):
     dataset_id: str = dataset_id()
     experiment: str = field("Publisher's experiment or batch; empty where there is only one.")
     replicate: str = field("Publisher's replicate within the experiment; empty where values are averages.")
+    plate: str = field("Publisher's plate; empty where none is given.")
+    well: str = field("Well, canonical (`A01`); empty where values are averages or no well is given.")
     context_id: str = context_id()
     compound_id: str = compound_id()
     context_reported: str = field("Cell label as reported.")
@@ -28,6 +30,10 @@ class Viability(Rows):
         "Standard deviation over wells, same scale.", ge=0, nullable=True, metadata={"unit": "fraction"}
     )
     n_wells: pl.Int32 = field("Wells behind the value, where given.", ge=1, nullable=True)
+    growth_rate: pl.Float64 = field(
+        "Growth-rate (GR) value as published: 1 = growth of the control, 0 = none, below 0 = death.",
+        nullable=True,
+    )
     qc_flags: pl.List(pl.String) = field(  # type: ignore[valid-type]
         "What is unusual about the value; empty where nothing is.",
         metadata={"vocabulary": dict(MEASUREMENT_FLAGS)},
@@ -49,6 +55,8 @@ VIABILITY = Table(
         "compound_reported",
         "experiment",
         "replicate",
+        "plate",
+        "well",
         "dose_reported",
     ),
     partition_by=("dataset_id",),
