@@ -53,7 +53,8 @@ SLAB_BYTES: Final = 2_500_000_000
 """Accumulators by default: all profiles of a Tahoe plate, and room for the rest of the work within 4 GB."""
 
 BATCH_BYTES: Final = 384_000_000
-"""Cells that wait to be added by default: of a Tahoe plate about eleven of each profile (``_Batch``)."""
+"""Cells that wait to be added by default: of a Tahoe plate about eleven of each profile, half of them being
+added (``_Batch``)."""
 
 PART_ROWS: Final = 2_000_000
 """Rows of a file of counts: about 80 MB in memory."""
@@ -186,13 +187,13 @@ def _build(
         _SeenIds(generation / _SCRATCH / "ids") as seen,
     ):
         slab = _Slab(genes.height, slab_bytes, scratch)
-        batch = _Batch(genes.height, batch_bytes, slab)
-        for block in blocks:
-            try:
-                _add_block(block, keys, account, filters, quality_genes, seed, batch, seen)
-            except BadInputError as error:
-                raise _located(error, block, genes) from error
-        batch.flush()
+        with _Batch(genes.height, batch_bytes, slab) as batch:
+            for block in blocks:
+                try:
+                    _add_block(block, keys, account, filters, quality_genes, seed, batch, seen)
+                except BadInputError as error:
+                    raise _located(error, block, genes) from error
+            batch.flush()
         slab.spill_all()
         slab.release()
         seen.require_unique()
@@ -309,7 +310,8 @@ class _Batch:
     """Cells that wait, at four bytes for an entry, until there are some of each profile.
 
     An accumulator is as large as a core's cache. Where profiles are met in turn, each entry of a cell waits
-    for memory; where the cells of a profile follow each other, only those of the first do.
+    for memory; where the cells of a profile follow each other, only those of the first do. While a thread
+    adds one half of the memory, cells are collected in the other.
 
     Args:
         n_genes: of the axis.
@@ -319,19 +321,29 @@ class _Batch:
 
     def __init__(self, n_genes: int, n_bytes: int, slab: "_Slab") -> None:
         gene = np.dtype(np.uint16 if n_genes <= 2**16 else np.int32)
-        n_entries = n_bytes // (gene.itemsize + 2)
+        n_entries = n_bytes // (gene.itemsize + 2) // 2
         self._gene, self._count = np.empty(n_entries, gene), np.empty(n_entries, np.uint16)
+        self._spare = np.empty_like(self._gene), np.empty_like(self._count)
         self._slab = slab
         self._n_entries = 0
         self._waiting: list[tuple[IntArray, IntArray, np.ndarray]] = []
+        self._adder = ThreadPoolExecutor(1, thread_name_prefix="adder")
+        self._added: Future[None] | None = None
+
+    def __enter__(self) -> "_Batch":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._adder.shutdown()
 
     def add(self, counts: sparse.csr_matrix, cells: IntArray, codes: IntArray, thirds: np.ndarray) -> None:
         """Take rows of a matrix."""
         length = np.diff(counts.indptr)[cells].astype(np.int64)
         n_new = int(length.sum())
         if self._n_entries + n_new > len(self._gene):
-            self.flush()
+            self._hand_over()
         if n_new > len(self._gene) or counts.data.max(initial=0) > np.iinfo(np.uint16).max:
+            self._wait()
             self._slab.add((counts.data, counts.indices, counts.indptr), cells, codes, thirds)
             return
         target = slice(self._n_entries, self._n_entries + n_new)
@@ -343,11 +355,24 @@ class _Batch:
 
     def flush(self) -> None:
         """Add all that wait."""
+        self._hand_over()
+        self._wait()
+
+    def _hand_over(self) -> None:
+        """Let the thread add what is here, once it is done with what it had before."""
+        self._wait()
         if self._waiting:
             length, codes, thirds = (np.concatenate(part) for part in zip(*self._waiting, strict=True))
             starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(length)])
-            self._slab.add((self._count, self._gene, starts), np.arange(len(codes)), codes, thirds)
+            entries = self._count, self._gene, starts
+            self._added = self._adder.submit(self._slab.add, entries, np.arange(len(codes)), codes, thirds)
+            (self._gene, self._count), self._spare = self._spare, (self._gene, self._count)
         self._n_entries, self._waiting = 0, []
+
+    def _wait(self) -> None:
+        if self._added is not None:
+            self._added.result()
+            self._added = None
 
 
 class _Slab:
