@@ -427,3 +427,14 @@ def test_the_same_seed_gives_the_same_bytes(simulated: Path, tmp_path: Path) -> 
     simulated_2020.write(again, Study(20240101))
     names = sorted(path.name for path in simulated.iterdir() if path.is_file())
     assert [name for name in names if (again / name).read_bytes() != (simulated / name).read_bytes()] == []
+
+
+@pytest.mark.realdata
+def test_the_published_release(realdata: Path) -> None:
+    raw = realdata / "raw" / "l1000_2020"
+    if not raw.is_dir():
+        pytest.skip("l1000_2020 is not among the real files")
+    rows = samples(raw)
+    assert rows.height == 3_026_460
+    assert rows.filter(pl.col("sample_kind") == "compound").height == 1_805_898
+    assert L1000Release2020().genes(raw).collect().height == 978

@@ -342,3 +342,20 @@ def test_restored_ids_are_those_of_the_same_landmarks_elsewhere(realdata: Path) 
     assert set(genes["entrez_id"]) == set(others["entrez_id"])
     is_restored = genes["gene_reported"] != genes["entrez_id"].cast(pl.String)
     assert is_restored.sum() == 9
+
+
+@pytest.mark.realdata
+def test_the_published_release(realdata: Path) -> None:
+    raw = realdata / "raw" / "l1000_phase1"
+    if not any(raw.glob("GSE92742*_Level3_*n1319138x12328*.gctx")):
+        pytest.skip("only a subset of l1000_phase1 is among the real files")
+    rows = samples(raw)
+    assert rows.height == 1_319_138
+    vehicles, treated = (rows.filter(sample_kind=kind) for kind in ("vehicle", "compound"))
+    # The reference keeps DMSO and compounds of the lines that have both.
+    both = set(vehicles.filter(vehicle_group="")["context_reported"]) & set(treated["context_reported"])
+    assert len(both) == 70
+    kept = [part.filter(pl.col("context_reported").is_in(both)) for part in (vehicles, treated)]
+    assert kept[0].filter(vehicle_group="").height == 27_170
+    assert sum(part.height for part in kept) == 699_276
+    assert L1000Phase1().genes(raw).collect().height == 978

@@ -356,3 +356,20 @@ def test_a_simulated_release_shows_the_planted_effect(simulated: Path) -> None:
     )
     found = [effect[symbol] for symbol in truth["symbol"]]
     assert np.corrcoef(found, truth["log2_fold_change"])[0, 1] > 0.9
+
+
+@pytest.mark.realdata
+def test_the_published_release(realdata: Path) -> None:
+    raw = realdata / "raw" / "l1000_phase2"
+    if not raw.is_dir():
+        pytest.skip("l1000_phase2 is not among the real files")
+    rows = samples(raw)
+    assert rows.height == 345_976
+    vehicles, treated = (rows.filter(sample_kind=kind) for kind in ("vehicle", "compound"))
+    # The reference keeps DMSO and compounds of the lines that have both.
+    both = set(vehicles.filter(vehicle_group="")["context_reported"]) & set(treated["context_reported"])
+    assert len(both) == 30
+    kept = [part.filter(pl.col("context_reported").is_in(both)) for part in (vehicles, treated)]
+    assert kept[0].filter(vehicle_group="").height == 19_258
+    assert sum(part.height for part in kept) == 333_680
+    assert L1000Phase2().genes(raw).collect().height == 978
