@@ -8,8 +8,11 @@ from pandera.config import ValidationDepth, config_context
 from etl.errors import BadInputError
 from etl.harmonize.screens import (
     WITHOUT_CURVE,
+    WITHOUT_MOLARITY,
     WITHOUT_POINTS,
     ZERO_DOSE,
+    check_curves,
+    curve_times,
     harmonize_curves,
     harmonize_measurements,
 )
@@ -34,6 +37,8 @@ MEASUREMENT = {
     "compound_reported": "Alpha",
     "experiment": "",
     "replicate": "",
+    "plate": "",
+    "well": "",
     "dose": "1",
     "dose_unit": "uM",
     "time": "3",
@@ -41,6 +46,8 @@ MEASUREMENT = {
     "viability": 0.5,
     "viability_sd": None,
     "n_wells": 2,
+    "growth_rate": None,
+    "is_low_quality": False,
 }
 CURVE = {
     "context_reported": "L1",
@@ -144,7 +151,8 @@ def test_a_published_curve_stands_beside_the_fit_of_its_points() -> None:
     assert row["ic50_um"] == pytest.approx(1, rel=0.1)
     assert (row["ec50_um_reported"], row["auc_reported"], row["auc_kind_reported"]) == (0.3, 1.5, "area")
     assert row["qc_flags"] == ["ic50_censored"]
-    assert (account.n_in, account.n_out, account.noted) == (1, 1, {"ic50_censored": 1})
+    assert (account.n_in, account.n_out) == (1, 1)
+    assert account.noted == {"level pooled": 1, "ic50_censored": 1}
 
 
 def test_a_published_curve_without_points_is_not_fitted() -> None:
@@ -156,14 +164,14 @@ def test_a_published_curve_without_points_is_not_fitted() -> None:
     assert account.noted[WITHOUT_POINTS] == 1
 
 
-@pytest.mark.parametrize(("experiment", "level"), [("", "pooled"), ("2b", "experiment")])
-def test_points_without_published_curve_get_a_row(experiment: str, level: str) -> None:
+@pytest.mark.parametrize(("experiment", "levels"), [("", ["pooled"]), ("2b", ["pooled", "experiment"])])
+def test_points_without_published_curve_get_a_row(experiment: str, levels: list[str]) -> None:
     viability, _ = harmonize_measurements(measurements(*series(experiment=experiment)), **NAMES)
     rows, account = harmonize_curves(curves(), viability, **NAMES)
-    row = validated(DoseResponse, rows).row(0, named=True)
-    assert (row["model"], row["replicate_level"], row["time_h"]) == ("log_logistic_3", level, 72.0)
-    assert row["auc_reported"] is None
-    assert account.noted[WITHOUT_CURVE] == 1
+    assert validated(DoseResponse, rows)["replicate_level"].to_list() == levels
+    assert set(rows["model"]) == {"log_logistic_3"}
+    assert set(rows["time_h"]) == {72.0}
+    assert rows["auc_reported"].null_count() == account.noted[WITHOUT_CURVE] == len(levels)
 
 
 def test_too_few_points_leave_the_curve_unfitted_with_a_flag() -> None:
@@ -173,18 +181,51 @@ def test_too_few_points_leave_the_curve_unfitted_with_a_flag() -> None:
     assert row["qc_flags"] == ["ic50_censored", "too_few_points"]
 
 
-def test_replicates_of_an_experiment_are_fitted_together() -> None:
-    both = measurements(*series(replicate="1"), *series(replicate="2"))
-    viability, _ = harmonize_measurements(both, **NAMES)
-    rows, _ = harmonize_curves(curves({}), viability, **NAMES)
-    assert rows["n_points"].to_list() == [5]
+def test_curves_are_fitted_per_replicate_per_experiment_and_pooled() -> None:
+    reported = measurements(
+        *series(experiment="a", replicate="1"),
+        *series(experiment="a", replicate="2"),
+        *series(experiment="b", replicate="1"),
+    )
+    viability, _ = harmonize_measurements(reported, **NAMES)
+    published = curves({"experiment": "a", "replicate_level": "experiment"})
+    rows, _ = harmonize_curves(published, viability, **NAMES)
+    found = validated(DoseResponse, rows).select(
+        "replicate_level", "experiment", "replicate", "n_points", "n_values", "ec50_um_reported"
+    )
+    assert found.rows() == [
+        ("pooled", "", "", 5, 15, None),
+        ("experiment", "a", "", 5, 10, 0.3),
+        ("replicate", "a", "1", 5, 5, None),
+        ("replicate", "a", "2", 5, 5, None),
+        ("experiment", "b", "", 5, 5, None),
+    ]
 
 
-def test_experiments_are_curves_of_their_own() -> None:
-    both = measurements(*series(experiment="a"), *series(experiment="b"))
-    viability, _ = harmonize_measurements(both, **NAMES)
-    rows, _ = harmonize_curves(curves({"experiment": "a"}), viability, **NAMES)
-    assert validated(DoseResponse, rows)["experiment"].to_list() == ["a", "b"]
+def test_values_the_publisher_rejects_are_kept_but_not_fitted() -> None:
+    rejected = {"dose": "1000", "viability": 2.0, "is_low_quality": True}
+    viability, account = harmonize_measurements(measurements(*series(), rejected), **NAMES)
+    assert account.noted == {"low_quality_reported": 1}
+    assert viability.height == 6
+    row = harmonize_curves(curves(), viability, **NAMES)[0].row(0, named=True)
+    assert (row["n_values"], row["max_dose_um"]) == (5, 100.0)
+
+
+def test_doses_by_weight_or_volume_are_dropped_and_counted() -> None:
+    units = ["log10 M", "log10 ug/ml", "log10 v/v"]
+    reported = measurements(*({"dose": "-6", "dose_unit": unit} for unit in units))
+    rows, account = harmonize_measurements(reported, **NAMES)
+    assert rows["dose_um"].to_list() == [1.0]
+    assert account.dropped == {WITHOUT_MOLARITY: 2}
+
+
+def test_growth_rates_are_fitted_where_they_are_given() -> None:
+    growing = [{"growth_rate": 2 * point["viability"] - 1} | point for point in series()]
+    viability, _ = harmonize_measurements(measurements(*growing), **NAMES)
+    row = validated(DoseResponse, harmonize_curves(curves(), viability, **NAMES)[0]).row(0, named=True)
+    assert row["gr_inf"] == pytest.approx(-0.9, abs=0.05)
+    assert row["gr50_um"] == pytest.approx(0.55, rel=0.3)
+    assert row["gr_max"] == pytest.approx(-0.9)
 
 
 def test_a_repeated_curve_is_refused_by_name() -> None:
@@ -193,10 +234,22 @@ def test_a_repeated_curve_is_refused_by_name() -> None:
         harmonize_curves(curves({}, {"auc": 2.0}), viability, **NAMES)
 
 
-def test_measurements_of_one_curve_at_two_times_are_refused() -> None:
-    viability, _ = harmonize_measurements(measurements({}, {"dose": "2", "time": "5"}), **NAMES)
-    with pytest.raises(BadInputError, match="more than one time"):
-        harmonize_curves(curves({}), viability, **NAMES)
+def test_measurements_of_several_times_are_fitted_together_with_a_flag() -> None:
+    late = series(experiment="b", time="5")
+    viability, _ = harmonize_measurements(measurements(*series(experiment="a"), *late), **NAMES)
+    rows, _ = harmonize_curves(curves(), viability, **NAMES)
+    assert rows.select("replicate_level", "time_h").rows() == [
+        ("pooled", None),
+        ("experiment", 72.0),
+        ("experiment", 120.0),
+    ]
+    assert [flags for flags in rows["qc_flags"] if flags] == [["times_pooled"]]
+
+
+def test_a_curve_of_another_time_than_its_measurements_is_refused() -> None:
+    viability, _ = harmonize_measurements(measurements(*series()), **NAMES)
+    with pytest.raises(BadInputError, match="another time than their measurements: 48 h and 72 h"):
+        check_curves(curves({"time": "48"}), curve_times(viability), dataset_id="toy")
 
 
 @pytest.mark.realdata
@@ -210,7 +263,7 @@ def test_ccle_refits_agree_with_the_published_metrics(realdata: Path) -> None:
         )
         for entity, reported in (("compound", source.compounds(raw)), ("context", source.contexts(raw)))
     }
-    points = source.measurements(raw).collect()
+    points = pl.concat(source.measurements(raw))
     viability, _ = harmonize_measurements(points, dataset_id="ccle_2015", **names)
     rows, account = harmonize_curves(source.curves(raw).collect(), viability, dataset_id="ccle_2015", **names)
     assert validated(Viability, viability).height == 93_251

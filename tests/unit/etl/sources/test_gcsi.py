@@ -143,21 +143,22 @@ def test_files_are_found_in_the_folder_of_the_archive(tmp_path: Path) -> None:
 
 def test_without_the_values_file_there_are_no_measurements(tmp_path: Path) -> None:
     write(tmp_path, METRICS, {})
-    assert validated(ReportedMeasurement, Gcsi().measurements(tmp_path)).is_empty()
+    assert list(Gcsi().measurements(tmp_path)) == []
 
 
 def test_measurements_keep_the_log_molar_dose_as_reported(tmp_path: Path) -> None:
     write(tmp_path, METRICS, {})
     write(tmp_path, VALUES, {}, {"log10Concentration": "-5.5"}, name="values")
-    rows = validated(ReportedMeasurement, Gcsi().measurements(tmp_path))
+    rows = validated(ReportedMeasurement, pl.concat(Gcsi().measurements(tmp_path)).lazy())
     assert rows.select("dose", "dose_unit").rows() == [("-5", "log10 M"), ("-5.5", "log10 M")]
     assert rows.select("viability", "viability_sd", "experiment").row(0) == (0.1, 0.02, "2c")
+    assert rows["growth_rate"][0] == float(VALUES["GR"])
 
 
 def test_a_deviation_of_something_else_than_viability_is_not_taken(tmp_path: Path) -> None:
     write(tmp_path, METRICS, {})
     write(tmp_path, VALUES, {"activities.mean": "5120"}, {"log10Concentration": "-6"}, name="values")
-    assert Gcsi().measurements(tmp_path).collect()["viability_sd"].to_list() == [None, 0.02]
+    assert pl.concat(Gcsi().measurements(tmp_path))["viability_sd"].to_list() == [None, 0.02]
 
 
 @pytest.mark.parametrize(
@@ -197,7 +198,7 @@ def test_a_bad_values_row_is_named(tmp_path: Path, change: dict[str, str], messa
     write(tmp_path, METRICS, {})
     write(tmp_path, VALUES, {}, change, name="values")
     with pytest.raises(BadInputError) as error:
-        Gcsi().measurements(tmp_path).collect()
+        pl.concat(Gcsi().measurements(tmp_path))
     assert message in str(error.value)
 
 
