@@ -9,6 +9,7 @@ from assets.machine import usable_cpus
 from assets.partitions import register, unregister_others
 from assets.resources import Warehouse, not_applicable, source_of
 from etl.accounting import RowAccount, merged, total, with_parts
+from etl.expression.context_expression import context_expression_rows, tpm_axis
 from etl.expression.profiles import expression_rows, gene_axis, library_sizes
 from etl.harmonize.compound_reference import load_compound_reference
 from etl.harmonize.compounds import merge_compounds, resolve_compounds
@@ -21,13 +22,19 @@ from etl.harmonize.overrides import load_overrides
 from etl.harmonize.samples import harmonize_annotations, harmonize_samples
 from etl.harmonize.screens import harmonize_measurements
 from etl.harmonize.structures import standardize, tautomer_keys
-from etl.sources.base import AnnotatedSource, ScreenSource, TranscriptomicSource
+from etl.sources.base import (
+    AnnotatedSource,
+    ContextExpressionSource,
+    ScreenSource,
+    TranscriptomicSource,
+)
 from etl.sources.single_cell import Pseudobulked
 from etl.validation import check_reported
 from etl.warehouse.fit_units import fit_units, gone, remove
 from schemas.core.compound import COMPOUND
 from schemas.core.compound_name import COMPOUND_NAME
 from schemas.core.context import CONTEXT
+from schemas.core.context_expression import CONTEXT_EXPRESSION
 from schemas.core.context_name import CONTEXT_NAME
 from schemas.core.dataset import DATASET
 from schemas.core.expression import EXPRESSION
@@ -47,9 +54,11 @@ from schemas.reported import (
     ReportedSample,
 )
 
-NO_SAMPLES = "a drug-response screen: its measurements are in core/viability"
+NO_SAMPLES = "not transcriptomic: it has measurements in core/viability, or core/context_expression"
+NO_GENES = "a drug-response screen: its measurements are in core/viability"
 NO_ANNOTATIONS = "the source says no more of its samples than core/sample has columns for"
-NO_MEASUREMENTS = "transcriptomic: its samples are in core/sample"
+NO_MEASUREMENTS = "no drug-response screen"
+NO_CONTEXT_EXPRESSION = "its samples are treated, or no expression was measured"
 
 
 @dg.asset(**per_dataset(COMPOUND_NAME, SOURCE_FILE, references="compound"), pool="pubchem")
@@ -87,8 +96,8 @@ def context_name(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.
 def gene_name(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
     """Every reported gene or probe with the gene it was resolved to, and how."""
     source, dataset_id = source_of(context), context.partition_key
-    if not isinstance(source, TranscriptomicSource):
-        return not_applicable(GENE_NAME, NO_SAMPLES)
+    if not isinstance(source, TranscriptomicSource | ContextExpressionSource):
+        return not_applicable(GENE_NAME, NO_GENES)
     genes = source.genes(warehouse.raw_folder(dataset_id))
     reported = check_reported(genes, ReportedGene, dataset_id=dataset_id)
     rows, account = resolve_genes(
@@ -166,6 +175,25 @@ def expression(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Ma
     return publication.describe(EXPRESSION, axis.account)
 
 
+@dg.asset(**per_dataset(CONTEXT_EXPRESSION, CONTEXT_NAME, GENE_NAME))
+def context_expression(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
+    """Expression of untreated cell lines on the warehouse's gene axis: features of models of response."""
+    source, dataset_id = source_of(context), context.partition_key
+    if not isinstance(source, ContextExpressionSource):
+        return not_applicable(CONTEXT_EXPRESSION, NO_CONTEXT_EXPRESSION)
+    raw = warehouse.raw_folder(dataset_id)
+    axis = tpm_axis(source.genes(raw).collect(), warehouse.read(GENE_NAME, dataset_id))
+    with warehouse.publishing(context, CONTEXT_EXPRESSION) as publication:
+        for rows in context_expression_rows(
+            source.context_expression(raw),
+            axis=axis,
+            context_names=warehouse.read(CONTEXT_NAME, dataset_id),
+            dataset_id=dataset_id,
+        ):
+            publication[CONTEXT_EXPRESSION].add(rows)
+    return publication.describe(CONTEXT_EXPRESSION, axis.account)
+
+
 @dg.asset(**per_dataset(VIABILITY, COMPOUND_NAME, CONTEXT_NAME))
 def viability(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
     """Measurements of drug-response screens as fractions of the vehicle control."""
@@ -186,12 +214,14 @@ def viability(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Mat
     return publication.describe(VIABILITY, total(accounts))
 
 
-@dg.asset(**per_dataset(DATASET, SOURCE_FILE, SAMPLE, VIABILITY, DOSE_RESPONSE))
+@dg.asset(**per_dataset(DATASET, SOURCE_FILE, CONTEXT_NAME, SAMPLE, VIABILITY, DOSE_RESPONSE))
 def dataset(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
     """What each dataset is, under which terms, and how much of it is here."""
     source, dataset_id = source_of(context), context.partition_key
     if isinstance(source, TranscriptomicSource):
         contents = warehouse.read(SAMPLE, dataset_id)
+    elif isinstance(source, ContextExpressionSource):
+        contents = warehouse.read(CONTEXT_NAME, dataset_id)
     else:
         contents = warehouse.read(DOSE_RESPONSE, dataset_id).filter(replicate_level="pooled")
     row = describe_dataset(source.spec, contents, warehouse.read(SOURCE_FILE, dataset_id))

@@ -20,7 +20,13 @@ from etl.harmonize.overrides import load_overrides
 from etl.harmonize.reference_folder import ReferenceFolder
 from etl.harmonize.samples import harmonize_annotations, harmonize_samples
 from etl.harmonize.screens import check_curves, curve_times, harmonize_curves, harmonize_measurements
-from etl.sources.base import AnnotatedSource, ScreenSource, Source, TranscriptomicSource
+from etl.sources.base import (
+    AnnotatedSource,
+    ContextExpressionSource,
+    ScreenSource,
+    Source,
+    TranscriptomicSource,
+)
 from etl.unique_keys import UniqueKeys
 from etl.validation import check_reported
 from schemas.core.viability import VIABILITY
@@ -72,6 +78,8 @@ def _check_input(source: Source, raw: Path) -> None:
         _check_profiles(source, raw, names)
     if isinstance(source, ScreenSource):
         _check_screen(source, raw, names)
+    if isinstance(source, ContextExpressionSource):
+        _check_context_expression(source, raw, contexts)
 
 
 def _check_profiles(source: TranscriptomicSource, raw: Path, names: dict[str, pl.DataFrame]) -> None:
@@ -112,12 +120,22 @@ def _check_screen(source: ScreenSource, raw: Path, names: dict[str, pl.DataFrame
         keys.add(viability.select(VIABILITY.primary_key))
         times.append(curve_times(viability))
     if n_repeated := keys.n_repeated():
-        rule = f"{n_repeated} measurement(s) come twice: same line, compound, experiment, replicate, well, dose"
+        rule = f"{n_repeated} measurement(s) come twice, with one {', '.join(VIABILITY.primary_key[1:])}"
         raise BadInputError(rule, dataset_id=dataset_id)
     curves = check_reported(source.curves(raw), ReportedCurve, dataset_id=dataset_id)
     check_curves(curves, pl.concat(times).unique(), dataset_id=dataset_id)
     # Without the points nothing is fitted, and everything else is put to the test.
     harmonize_curves(curves, VIABILITY.empty(), dataset_id=dataset_id, **names)
+
+
+def _check_context_expression(source: ContextExpressionSource, raw: Path, contexts: pl.DataFrame) -> None:
+    check_reported(source.genes(raw), ReportedGene, dataset_id=source.spec.dataset_id)
+    blocks = source.context_expression(raw)
+    labels = contexts["context_reported"]
+    for _ in checked_blocks(
+        blocks, sample_keys=labels, dataset_id=source.spec.dataset_id, value_scale="log2"
+    ):
+        pass
 
 
 def _as_resolved(reported: pl.DataFrame, entity: str, dataset_id: str) -> pl.DataFrame:

@@ -3,6 +3,7 @@
 from schemas.core.compound import COMPOUND
 from schemas.core.compound_name import COMPOUND_NAME
 from schemas.core.context import CONTEXT
+from schemas.core.context_expression import CONTEXT_EXPRESSION
 from schemas.core.context_name import CONTEXT_NAME
 from schemas.core.dataset import DATASET
 from schemas.core.expression import EXPRESSION
@@ -38,6 +39,7 @@ TABLES: dict[str, Table] = {
         SAMPLE,
         SAMPLE_ANNOTATION,
         EXPRESSION,
+        CONTEXT_EXPRESSION,
         VIABILITY,
         CONDITION,
         DIFFERENTIAL_EXPRESSION,

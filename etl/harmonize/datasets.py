@@ -12,7 +12,8 @@ def describe_dataset(spec: SourceSpec, contents: pl.DataFrame, sources: pl.DataF
 
     Args:
         spec: facts the adapter states.
-        contents: the dataset's rows of ``core/sample``, or of ``mart/dose_response`` for a screen.
+        contents: the dataset's rows of ``core/sample``, for a screen its pooled curves of
+            ``mart/dose_response``, for untreated cell lines its rows of ``core/context_name``.
         sources: its rows of ``core/source_file``.
     """
     row = {
@@ -33,7 +34,7 @@ def describe_dataset(spec: SourceSpec, contents: pl.DataFrame, sources: pl.DataF
     } | {
         "is_simulated": is_simulated(sources),
         "n_samples": contents.height,
-        "n_compounds": contents["compound_id"].drop_nulls().n_unique(),
+        "n_compounds": contents["compound_id"].drop_nulls().n_unique() if "compound_id" in contents else 0,
         "n_contexts": contents["context_id"].n_unique(),
     }
     return pl.DataFrame([row], schema=DATASET.polars_schema)

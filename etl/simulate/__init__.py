@@ -18,6 +18,7 @@ from typing import Any, Final
 from etl.provenance import REFERENCE
 from etl.simulate import (
     cigs,
+    depmap,
     dilimap,
     drugseq,
     gdpx2,
@@ -55,6 +56,7 @@ WRITERS: Final[Mapping[str, Callable[[Path, Study], Any]]] = {
     cigs.TCM: cigs.write_tcm,
     "sciplex3": sciplex3.write,
     "tahoe100m": tahoe100m.write,
+    **dict.fromkeys(("depmap_24q2", "depmap_24q4"), depmap.write),
 }
 """What writes each simulated dataset into its folder."""
 

@@ -148,6 +148,19 @@ class TranscriptomicSource(Source, Protocol):
 
 
 @runtime_checkable
+class ContextExpressionSource(Source, Protocol):
+    """Expression of untreated cell lines: what models of response know a line by."""
+
+    def genes(self, raw: Path) -> pl.LazyFrame:
+        """Return one row per gene (``ReportedGene``), in the order of the value axis."""
+        ...
+
+    def context_expression(self, raw: Path) -> Iterator[ExpressionBlock]:
+        """Yield log2(TPM + 1) of every cell label of ``contexts``, each once, as the keys of the blocks."""
+        ...
+
+
+@runtime_checkable
 class ScreenSource(Source, Protocol):
     """A drug-response screen."""
 

@@ -14,7 +14,7 @@ from etl.harmonize.reference_folder import ReferenceFolder
 from etl.harmonize.snapshots import Reference, snapshot
 from etl.provenance import Provenance, fingerprint, provenance_of, source_files
 from etl.sources import SOURCES
-from etl.sources.base import AnnotatedSource, Source, TranscriptomicSource
+from etl.sources.base import AnnotatedSource, ContextExpressionSource, Source, TranscriptomicSource
 from etl.warehouse.delta import committed_fingerprint, committed_fingerprints
 from etl.warehouse.fit_units import EFFECT_TABLES, FitUnit, fit_units
 from etl.warehouse.scan import exists, scan
@@ -27,6 +27,7 @@ from schemas.table import Table
 
 OF_SCREENS_ONLY = ("core/viability", "mart/dose_response")
 OF_ANNOTATED_SOURCES_ONLY = ("core/sample_annotation",)
+OF_CONTEXT_EXPRESSION_ONLY = ("core/context_expression",)
 OF_EVERY_DATASET = ("core/source_file", "core/dataset", "core/compound_name", "core/context_name")
 
 
@@ -38,11 +39,15 @@ def tables_of(source: Source) -> list[Table]:
         if "dataset_id" in table.partition_by and table not in EFFECT_TABLES
     ]
     if isinstance(source, TranscriptomicSource):
-        absent: tuple[str, ...] = OF_SCREENS_ONLY
+        absent: tuple[str, ...] = OF_SCREENS_ONLY + OF_CONTEXT_EXPRESSION_ONLY
         if not isinstance(source, AnnotatedSource):
             absent += OF_ANNOTATED_SOURCES_ONLY
         return [table for table in per_dataset if table.name not in absent]
-    return [table for table in per_dataset if table.name in OF_SCREENS_ONLY + OF_EVERY_DATASET]
+    if isinstance(source, ContextExpressionSource):
+        own: tuple[str, ...] = ("core/gene_name", *OF_CONTEXT_EXPRESSION_ONLY)
+    else:
+        own = OF_SCREENS_ONLY
+    return [table for table in per_dataset if table.name in own + OF_EVERY_DATASET]
 
 
 def tables_of_all() -> list[Table]:

@@ -22,7 +22,10 @@ class Dataset(Rows):
     access: str = coded("How the files are obtained.", ACCESS)
     release: str = field("Release or version of the publisher's files.")
     is_simulated: bool = field("Whether the values are simulated by `perturbhouse demo` and not measured.")
-    n_samples: pl.Int64 = field("Rows in core/sample, or measurements or curves of a screen.", ge=0)
+    n_samples: pl.Int64 = field(
+        "Rows in core/sample; of a screen pairs of compound and cell label; of untreated lines their labels.",
+        ge=0,
+    )
     n_compounds: pl.Int64 = field("Distinct compounds with at least one treated sample or curve.", ge=0)
     n_contexts: pl.Int64 = field("Distinct contexts.", ge=0)
 

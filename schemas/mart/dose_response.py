@@ -61,8 +61,7 @@ class DoseResponse(Rows):
     auc_min_dose_um: pl.Float64 = field("Lower end of the AUC window.", gt=0, nullable=True, metadata=UM)
     auc_max_dose_um: pl.Float64 = field("Upper end of the AUC window.", gt=0, nullable=True, metadata=UM)
     auc_global: pl.Float64 = field(
-        "The same mean between 0.0001 and 100 µM, extrapolated where doses were not tested: one window for all "
-        "screens.",
+        "The same mean between 0.0001 and 100 µM, one window for all screens; extrapolated beyond the doses.",
         nullable=True,
         metadata={"unit": "fraction"},
     )
