@@ -13,6 +13,8 @@ from assets.resources import Warehouse, not_applicable, source_of
 from etl.accounting import RowAccount, total
 from etl.agreement.compare import compare, status_account
 from etl.agreement.matching import match_conditions
+from etl.agreement.screens import agreement_account, compare_screens
+from etl.dose_response.reconcile import reconcile, reconciliation_account
 from etl.effects.fit_unit import fit_context
 from etl.errors import PerturbhouseError
 from etl.harmonize.screens import harmonize_curves
@@ -35,6 +37,8 @@ from schemas.mart.dose_response import DOSE_RESPONSE
 from schemas.mart.gene_variance import GENE_VARIANCE
 from schemas.mart.null_calibration import NULL_CALIBRATION
 from schemas.mart.replicate_effect import REPLICATE_EFFECT
+from schemas.mart.response_reconciliation import RESPONSE_RECONCILIATION
+from schemas.mart.screen_agreement import SCREEN_AGREEMENT
 from schemas.reported import ReportedCurve
 
 NO_CURVES = "transcriptomic: its effects are in mart/differential_expression"
@@ -162,3 +166,17 @@ def agreement(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Mat
     effects = warehouse.scan_all(DIFFERENTIAL_EXPRESSION)
     measured = compare(warehouse.read_all(CONDITION_MATCH), effects)
     return warehouse.publish(context, AGREEMENT, measured, status_account(measured))
+
+
+@dg.asset(**shared(SCREEN_AGREEMENT, DOSE_RESPONSE))
+def screen_agreement(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
+    """How far every two screens say the same, per compound and over all."""
+    rows = compare_screens(warehouse.scan_all(DOSE_RESPONSE))
+    return warehouse.publish(context, SCREEN_AGREEMENT, rows, agreement_account(rows))
+
+
+@dg.asset(**shared(RESPONSE_RECONCILIATION, DOSE_RESPONSE))
+def response_reconciliation(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
+    """How far recomputed metrics of each screen equal the published ones."""
+    rows = reconcile(warehouse.scan_all(DOSE_RESPONSE))
+    return warehouse.publish(context, RESPONSE_RECONCILIATION, rows, reconciliation_account(rows))

@@ -22,6 +22,8 @@ from schemas.mart.dose_response import DOSE_RESPONSE
 from schemas.mart.gene_variance import GENE_VARIANCE
 from schemas.mart.null_calibration import NULL_CALIBRATION
 from schemas.mart.replicate_effect import REPLICATE_EFFECT
+from schemas.mart.response_reconciliation import RESPONSE_RECONCILIATION
+from schemas.mart.screen_agreement import SCREEN_AGREEMENT
 from schemas.table import Table
 
 TABLES: dict[str, Table] = {
@@ -47,6 +49,8 @@ TABLES: dict[str, Table] = {
         GENE_VARIANCE,
         NULL_CALIBRATION,
         DOSE_RESPONSE,
+        RESPONSE_RECONCILIATION,
+        SCREEN_AGREEMENT,
         CONDITION_MATCH,
         AGREEMENT,
     )

@@ -205,3 +205,67 @@ AGREEMENT_STATUS: Final = {
     "constant_profile": "one side does not vary",
     "no_shared_significant_gene": "no gene is significant on both sides",
 }
+
+SCREEN_METRICS: Final = {
+    "auc_shared_window": "mean fitted viability over the doses that both curves tested: low = sensitive",
+    "auc_tested": "mean fitted viability over each screen's own tested doses",
+    "auc_global": "mean fitted viability between 0.0001 and 100 µM, extrapolated",
+    "log10_ic50": "log10 of the dose (µM) where the fitted curve crosses viability 0.5, inside tested doses",
+    "log10_ec50": "log10 of the dose (µM) of half the fitted drop, inside tested doses, no flat curves",
+    "mean_viability_reported": "published area as a mean viability over the publisher's own window",
+}
+
+SCREEN_SCOPES: Final = {
+    "compound": "one compound over the lines of both screens",
+    "pooled": "all pairs of a line and a compound together: flatters, because compounds differ in potency",
+    "centred": "the same after each compound's mean is subtracted on both sides",
+    "median_of_compounds": "median over the compounds with enough lines",
+}
+
+COMPOUND_KEYS: Final = {
+    "parent": "equal compound_id: InChIKey of the standardized parent",
+    "skeleton": "equal first block of that InChIKey: stereochemistry and isotopes ignored",
+}
+
+SCREEN_AGREEMENT_STATUS: Final = {
+    "ok": "correlations are given, with intervals unless one is exactly 1 or -1",
+    "too_few_lines": "fewer than four pairs of values: no interval, and no correlation below three",
+    "constant": "one side does not vary: no correlation",
+    "too_few_compounds": "fewer than five compounds to resample: no interval",
+}
+
+CORRELATION_INTERVALS: Final = {
+    "fisher_z": "Fisher's z, for ranks with the variance of Bonett and Wright",
+    "compound_bootstrap": "resampling whole compounds; with few of them (below about 40) too narrow",
+    "none": "no interval is given",
+}
+
+SCREEN_ALARMS: Final = {
+    "unit_mismatch_suspected": "doses apart by about 10^3, 10^6 or 10^9, logarithms of different base, or a "
+    "mean viability that is no fraction",
+    "direction_mixed_suspected": "the correlation is negative: viability and inhibition may be mixed up",
+    "same_rows_suspected": "correlation above 0.98: the two screens may share rows",
+    "below_sanity_band": "pooled correlation below what published comparisons of such screens let expect",
+}
+
+RECONCILED_METRICS: Final = {
+    "mean_viability": "auc against mean_viability_reported; the windows may differ",
+    "log10_ec50": "log10 of ec50_um (µM) against the published EC50",
+    "log10_ic50": "log10 of ic50_um (µM) against the published IC50, both inside the tested doses",
+    "slope": "Hill slope of viability",
+    "e_inf": "viability at infinite dose",
+    "e_max": "viability at the highest tested dose",
+    "r_squared": "coefficient of determination",
+    "log10_gec50": "log10 of gec50_um (µM) against the published EC50 of a growth-rate curve",
+    "log10_gr50": "log10 of gr50_um (µM)",
+    "gr_slope": "Hill slope of the growth rate",
+    "gr_inf": "growth rate at infinite dose",
+    "gr_max": "growth rate at the highest tested doses",
+    "gr_aoc": "area over the growth-rate curve",
+}
+
+RECONCILIATION_STATUS: Final = {
+    "ok": "all values are given",
+    "too_few_curves": "fewer than three curves with both values: no correlation",
+    "constant": "one side does not vary: no correlation",
+}
