@@ -75,6 +75,7 @@ RESPONSE_FLAGS: Final = {
     "gr50_not_reached_reported": "the growth-rate curve stays above 0.5, so that GR50 is infinite",
     "gr_missing_reported": "the publisher gives no growth-rate metrics",
     "mean_viability_above_3": "the published mean viability is above 3: implausible",
+    "fit_not_finite_reported": "a published fit has an infinite value, or an EC50 not above zero: null here",
     "gr_flat": "the growth-rate curve is not better than a constant (F-test, p >= 0.05): no GR50",
     "gr50_not_reached": "the fitted growth-rate curve stays above 0.5, so that GR50 is infinite",
     "gr50_extrapolated": "GR50 lies outside the tested doses",

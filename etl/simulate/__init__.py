@@ -18,6 +18,7 @@ from typing import Any, Final
 from etl.provenance import REFERENCE
 from etl.simulate import (
     cigs,
+    ctrpv2,
     depmap,
     dilimap,
     drugseq,
@@ -56,6 +57,7 @@ WRITERS: Final[Mapping[str, Callable[[Path, Study], Any]]] = {
     cigs.TCM: cigs.write_tcm,
     "sciplex3": sciplex3.write,
     "tahoe100m": tahoe100m.write,
+    ctrpv2.CTRPV2: ctrpv2.write,
     **dict.fromkeys(("depmap_24q2", "depmap_24q4"), depmap.write),
 }
 """What writes each simulated dataset into its folder."""

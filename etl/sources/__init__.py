@@ -11,6 +11,7 @@ from etl.sources.base import Source
 from etl.sources.ccle_2015 import Ccle2015
 from etl.sources.cigs_mce import CigsMce
 from etl.sources.cigs_tcm import CigsTcm
+from etl.sources.ctrpv2 import Ctrpv2
 from etl.sources.depmap_expression import RELEASES, DepmapExpression
 from etl.sources.dilimap import Dilimap
 from etl.sources.drugseq_kp6490 import DrugseqKp6490
@@ -46,6 +47,7 @@ BUILT_IN: tuple[Source, ...] = (
     Pseudobulked(Tahoe100m()),
     Gcsi(),
     Ccle2015(),
+    Ctrpv2(),
     *(DepmapExpression(release) for release in RELEASES),
 )
 
