@@ -266,6 +266,56 @@ def l1000_signatures(
 
 
 @app.command()
+def triples(
+    dataset: Annotated[str, typer.Argument(help="A drug-response screen.")],
+    metric: Annotated[
+        str, typer.Argument(help="Column of mart/dose_response such as auc, or log10_ and one of doses.")
+    ],
+    out: Annotated[Path, typer.Argument(help="File to write: .parquet or .csv.")],
+    collapse: Annotated[
+        str, typer.Option("--collapse", help="How curves of a pair become one: mean, median or first.")
+    ] = "mean",
+    root: Root = None,
+) -> None:
+    """Write drug x line x response triples of a screen, one row per compound and cell line."""
+    from etl.response.corrected import corrected_triples
+    from etl.warehouse.export import write_rows
+
+    curves = scan("mart/dose_response", root=_settings(root, None).root)
+    rows, account = corrected_triples(curves, dataset_id=dataset, metric=metric, collapse=collapse)
+    write_rows(rows.lazy(), out)
+    console.print(_account_table({dataset: {f"triples of {metric}": account}}))
+    console.print(f"{rows.height:,} triples written to {out}.")
+
+
+@app.command(name="study-triples")
+def study_triples(
+    dataset: Annotated[str, typer.Argument(help="ctrpv2, gdsc2 or gcsi.")],
+    metric: Annotated[str, typer.Argument(help="As the study names it: AUC, EC50, LN_IC50, GR_AOC, …")],
+    out: Annotated[Path, typer.Argument(help="File to write: .parquet or .csv.")],
+    models: Annotated[Path, typer.Option("--models", help="DepMap's Model.csv of the release to use.")],
+    raw: Raw = None,
+    root: Root = None,
+) -> None:
+    """Write the triples of Herbert et al. as they build them, and print the rows after each step."""
+    from etl.response.triples import study_triples as build_triples
+    from etl.warehouse.export import write_rows
+
+    settings = _settings(root, raw)
+    found = build_triples(dataset, metric, settings.raw / dataset, models=models)
+    write_rows(found.rows.lazy(), out)
+    shown = RichTable(title=f"{metric} of {dataset}", title_justify="left")
+    for column in ("step", "rows", "rows of the study", "dropped"):
+        shown.add_column(column, justify="right" if column.startswith("rows") else "left")
+    for step, n_rows, published, dropped in found.manifest.select(
+        "step", "n_rows", "n_rows_study", "dropped"
+    ).iter_rows():
+        shown.add_row(step, f"{n_rows:,}", "" if published is None else f"{published:,}", dropped or "")
+    console.print(shown)
+    console.print(f"{found.rows.height:,} triples written to {out}.")
+
+
+@app.command()
 def unresolved(
     dataset: Annotated[str | None, typer.Option("--dataset", help="Only this dataset.")] = None,
     doubtful: Annotated[

@@ -4,14 +4,16 @@ Beside ``triples``, which repeats the study's rules: here a drug is a compound_i
 every repetition of a pair is collapsed by a stated rule and counted, and a dose enters as its logarithm.
 """
 
-from typing import Final, Literal
+from typing import Final
 
 import polars as pl
 
 from etl.accounting import RowAccount
+from etl.errors import PerturbhouseError
 from etl.response.triples import WITHOUT_VALUE
 
-Collapse = Literal["mean", "median", "first"]
+COLLAPSES: Final = ("mean", "median", "first")
+"""How several curves of a pair become one response."""
 
 CORRECTED: Final = pl.Schema(
     {"drug": pl.String, "line": pl.String, "response": pl.Float64, "n_experiments": pl.Int32}
@@ -26,7 +28,7 @@ _REPORTED = ("context_reported", "compound_reported")
 
 
 def corrected_triples(
-    curves: pl.LazyFrame, *, dataset_id: str, metric: str, collapse: Collapse
+    curves: pl.LazyFrame, *, dataset_id: str, metric: str, collapse: str = "mean"
 ) -> tuple[pl.DataFrame, RowAccount]:
     """Return one response per compound and cell line of a dataset, sorted by both, and the account of curves.
 
@@ -39,15 +41,15 @@ def corrected_triples(
         dataset_id: the dataset.
         metric: a column of numbers of that table, such as ``auc`` or ``gr_aoc_reported``; or ``log10_`` and a
             column of doses, such as ``log10_ic50_um``: the logarithm is taken before anything is averaged.
-        collapse: how several curves of a pair become one response; ``first`` is the first in the order of
+        collapse: one of ``COLLAPSES``; ``first`` is the first in the order of
             reported compound, reported line and experiment.
 
     Raises:
-        ValueError: no such column of numbers, or no such rule.
+        PerturbhouseError: no such column of numbers, or no such rule.
     """
     value = _response(metric, curves.collect_schema())
-    if collapse not in ("mean", "median", "first"):
-        raise ValueError(f"curves are collapsed by mean, median or first, not by {collapse!r}")
+    if collapse not in COLLAPSES:
+        raise PerturbhouseError(f"curves are collapsed by mean, median or first, not by {collapse!r}")
     rows = (
         curves.filter(dataset_id=dataset_id)
         .filter(pl.col("replicate_level").is_in(["experiment", "pooled"]))
@@ -88,7 +90,7 @@ def _response(metric: str, schema: pl.Schema) -> pl.Expr:
     is_logarithm = column != metric
     if not schema.get(column, pl.String()).is_float() or (is_logarithm and "_um" not in column):
         kind = "doses (_um)" if is_logarithm else "numbers"
-        raise ValueError(f"mart/dose_response has no column of {kind} {column!r}")
+        raise PerturbhouseError(f"mart/dose_response has no column of {kind} {column!r}")
     return pl.col(column).log10() if is_logarithm else pl.col(column)
 
 

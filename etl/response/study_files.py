@@ -15,7 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
-from etl.errors import BadInputError
+from etl.errors import BadInputError, PerturbhouseError
 from etl.formats import delimited, xlsx
 from etl.formats.delimited import TextTable
 
@@ -33,7 +33,7 @@ def read_responses(dataset_id: str, column: str, raw: Path) -> pl.DataFrame:
     Raises:
         BadInputError: a file is missing or twice there, lacks a column, holds a response that is no number,
             or refers to a line or compound that another file lacks.
-        ValueError: the study does not use the dataset.
+        PerturbhouseError: the study does not use the dataset.
     """
     if dataset_id == "ctrpv2":
         table, line, drug = _ctrpv2(raw, column), "ccl_name", "cpd_name"
@@ -47,7 +47,7 @@ def read_responses(dataset_id: str, column: str, raw: Path) -> pl.DataFrame:
         line, drug = "Norm_CellLineName", "Norm_DrugName"
         table = _read(dataset_id, raw, "gCSI_GRmetrics_v1.3.tsv", (line, drug, column))
     else:
-        raise ValueError(f"the study uses ctrpv2, gdsc2 and gcsi, not {dataset_id!r}")
+        raise PerturbhouseError(f"the study uses ctrpv2, gdsc2 and gcsi, not {dataset_id!r}")
     table.require_present(line, drug)
     table = table.with_numbers(column, may_be_infinite=True)
     return table.rows.select(line=line, drug=drug, response=column)

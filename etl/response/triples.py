@@ -23,6 +23,7 @@ from typing import Final
 import polars as pl
 
 from etl.accounting import RowAccount
+from etl.errors import PerturbhouseError
 from etl.response.study_counts import STUDY_COUNTS, StudyCount
 from etl.response.study_files import read_responses
 from etl.response.study_names import line_key, model_of_name
@@ -151,12 +152,12 @@ def study_triples(
 
     Raises:
         BadInputError: as ``study_files.read_responses`` and ``study_names.model_of_name``.
-        ValueError: the study has no such metric.
+        PerturbhouseError: the study has no such metric.
     """
     rule = METRICS.get((dataset_id, metric))
     if rule is None:
         known = ", ".join(f"{dataset} {name}" for dataset, name in METRICS)
-        raise ValueError(f"the study has no metric {metric!r} of {dataset_id!r}, but {known}")
+        raise PerturbhouseError(f"the study has no metric {metric!r} of {dataset_id!r}, but {known}")
     read = read_responses(dataset_id, rule.column, raw)
     accounts = {"read": RowAccount(read.height, read.height)}
     rows, accounts["triples"] = _first_step(read, rule)

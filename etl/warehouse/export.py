@@ -40,17 +40,26 @@ def redistributable(table: Table | str, *, root: str = DEFAULT_ROOT) -> pl.LazyF
 def export(
     table: Table | str, out: Path, *, redistributable_only: bool = False, root: str = DEFAULT_ROOT
 ) -> int:
-    """Write a table to a file, streaming, and return its number of rows; lists are joined by ``; `` in CSV.
+    """Write a table to a file, streaming, and return its number of rows.
+
+    Raises:
+        PerturbhouseError: the table is not there, or as :func:`redistributable` and :func:`write_rows`.
+    """
+    rows = redistributable(table, root=root) if redistributable_only else scan(table, root=root)
+    write_rows(rows, out)
+    return int(rows.select(pl.len()).collect().item())
+
+
+def write_rows(rows: pl.LazyFrame, out: Path) -> None:
+    """Write rows to a file, streaming; lists are joined by ``; `` in CSV.
 
     The file is whole or absent: it is written under another name first.
 
     Raises:
-        PerturbhouseError: the table is not there, the suffix is neither .parquet nor .csv, or as
-            :func:`redistributable`.
+        PerturbhouseError: the suffix is neither .parquet nor .csv.
     """
     if out.suffix not in SUFFIXES:
         raise PerturbhouseError(f"{out.name}: the suffix of an export is one of {', '.join(SUFFIXES)}")
-    rows = redistributable(table, root=root) if redistributable_only else scan(table, root=root)
     staged = out.with_name(f".{out.name}.partial")
     try:
         if out.suffix == ".parquet":
@@ -60,8 +69,6 @@ def export(
             lists = [name for name, dtype in schema.items() if isinstance(dtype, pl.List)]
             joined = [pl.col(name).cast(pl.List(pl.String)).list.join("; ") for name in lists]
             rows.with_columns(joined).sink_csv(staged)
-        n_rows = int(rows.select(pl.len()).collect().item())
         staged.replace(out)
     finally:
         staged.unlink(missing_ok=True)
-    return n_rows

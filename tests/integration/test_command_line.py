@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 
@@ -36,6 +37,8 @@ def test_help_lists_every_command() -> None:
         "query",
         "export",
         "l1000-signatures",
+        "triples",
+        "study-triples",
         "unresolved",
         "reference-diff",
         "ui",
@@ -116,3 +119,16 @@ def test_a_failed_dataset_is_named_and_the_exit_code_is_1(tmp_path: Path) -> Non
     assert "gcsi failed" in shown.stderr
     assert "no file matches" in shown.stderr
     assert "Traceback" not in shown.stderr
+
+
+def test_triples_are_one_row_per_compound_and_line(root: str, tmp_path: Path) -> None:
+    out = tmp_path / "triples.csv"
+    shown = perturbhouse("triples", "ccle_2015", "auc", str(out), "--root", root)
+    assert shown.returncode == 0, shown.stderr
+    rows = pl.read_csv(out)
+    assert rows.columns == ["drug", "line", "response", "n_experiments"]
+    assert rows.select("drug", "line").is_unique().all()
+    assert f"{rows.height:,} triples written" in shown.stdout
+    refused = perturbhouse("triples", "ccle_2015", "potency", str(out), "--root", root)
+    assert refused.returncode == 1
+    assert "no column of numbers 'potency'" in refused.stderr + refused.stdout

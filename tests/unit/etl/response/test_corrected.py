@@ -5,6 +5,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from etl.errors import PerturbhouseError
 from etl.response.corrected import CORRECTED, corrected_triples
 from schemas.mart.dose_response import DOSE_RESPONSE
 
@@ -95,7 +96,7 @@ def test_the_logarithm_of_a_dose_is_taken_before_doses_are_averaged() -> None:
     ],
 )
 def test_an_unknown_metric_or_rule_is_refused(metric: str, collapse: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(PerturbhouseError, match=message):
         corrected_triples(curves(), dataset_id="toy", metric=metric, collapse=collapse)
 
 

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from etl.errors import BadInputError
+from etl.errors import BadInputError, PerturbhouseError
 from etl.response.study_files import read_responses
 from etl.simulate.workbooks import Cell, write_workbook
 
@@ -106,5 +106,5 @@ def test_a_missing_file_two_files_and_an_unknown_dataset_are_refused(tmp_path: P
         (tmp_path / f"GDSC2_fitted_dose_response_{date}.xlsx").touch()
     with pytest.raises(BadInputError, match="2 files match"):
         read_responses("gdsc2", "AUC", tmp_path)
-    with pytest.raises(ValueError, match="not 'prism'"):
+    with pytest.raises(PerturbhouseError, match="not 'prism'"):
         read_responses("prism", "auc", tmp_path)

@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from etl.errors import PerturbhouseError
 from etl.response.study_counts import STUDY_COUNTS
 from etl.response.triples import (
     MANIFEST,
@@ -177,7 +178,7 @@ def test_every_metric_has_the_counts_of_four_steps_that_never_rise() -> None:
 
 
 def test_a_metric_that_the_study_lacks_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no metric 'meanviability' of 'gcsi'"):
+    with pytest.raises(PerturbhouseError, match="no metric 'meanviability' of 'gcsi'"):
         study_triples("gcsi", "meanviability", tmp_path, models=tmp_path)
 
 
