@@ -1,5 +1,6 @@
-"""Dose-response curves: the Hill model and its fit to viabilities.
+"""Dose-response curves: the log-logistic model and its fit to viabilities and growth rates.
 
-``hill`` holds the formulas, ``fit`` the least squares. Arrays and plain frames in and out: nothing here knows
-a file, a publisher's metric or a warehouse table.
+``hill`` and ``growth_rate`` hold the formulas, ``fit`` what is said about a fit, ``kernel`` the least squares
+and ``reconcile`` how recomputed metrics compare with published ones. Arrays and frames in and out: nothing
+here knows a file or writes a table.
 """

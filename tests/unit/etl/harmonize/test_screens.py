@@ -243,7 +243,7 @@ def test_measurements_of_several_times_are_fitted_together_with_a_flag() -> None
         ("experiment", 72.0),
         ("experiment", 120.0),
     ]
-    assert [flags for flags in rows["qc_flags"] if flags] == [["times_pooled"]]
+    assert [flags for flags in rows["qc_flags"].to_list() if flags] == [["times_pooled"]]
 
 
 def test_a_curve_of_another_time_than_its_measurements_is_refused() -> None:
