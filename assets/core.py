@@ -223,7 +223,8 @@ def dataset(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Mater
     elif isinstance(source, ContextExpressionSource):
         contents = warehouse.read(CONTEXT_NAME, dataset_id)
     else:
-        contents = warehouse.read(DOSE_RESPONSE, dataset_id).filter(replicate_level="pooled")
+        curves = warehouse.read(DOSE_RESPONSE, dataset_id)
+        contents = curves.unique(["context_reported", "compound_reported"])
     row = describe_dataset(source.spec, contents, warehouse.read(SOURCE_FILE, dataset_id))
     return warehouse.publish(context, DATASET, row)
 

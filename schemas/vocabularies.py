@@ -85,7 +85,7 @@ RESPONSE_FLAGS: Final = {
 REPLICATE_LEVELS: Final = {
     "replicate": "one curve of one replicate within an experiment, where an experiment has several",
     "experiment": "one curve of one experiment or batch, its replicates together",
-    "pooled": "one curve over all experiments and replicates; there is one for every compound and line",
+    "pooled": "one curve over all experiments and replicates, for every compound and line with measurements",
 }
 
 DOSE_RESPONSE_MODELS: Final = {

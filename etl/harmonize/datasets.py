@@ -12,8 +12,9 @@ def describe_dataset(spec: SourceSpec, contents: pl.DataFrame, sources: pl.DataF
 
     Args:
         spec: facts the adapter states.
-        contents: the dataset's rows of ``core/sample``, for a screen its pooled curves of
-            ``mart/dose_response``, for untreated cell lines its rows of ``core/context_name``.
+        contents: the dataset's rows of ``core/sample``, for a screen one curve per pair
+            of compound and line of ``mart/dose_response``, for untreated lines its rows of
+            ``core/context_name``.
         sources: its rows of ``core/source_file``.
     """
     row = {
