@@ -36,8 +36,10 @@ def gene_names(raw: Path) -> pl.DataFrame:
 
 
 def rows_of(raw: Path, gene_names: pl.DataFrame) -> list[pl.DataFrame]:
-    names = SOURCE.contexts(raw).collect().select(
-        "context_reported", context_id=pl.format("unresolved:depmap_24q4:{}", "context_reported")
+    names = (
+        SOURCE.contexts(raw)
+        .collect()
+        .select("context_reported", context_id=pl.format("unresolved:depmap_24q4:{}", "context_reported"))
     )
     return list(
         context_expression_rows(
