@@ -1,7 +1,8 @@
 """Reader of wide numeric tables in CSV: one profile per line, thousands of columns, streamed in blocks.
 
-Here: the header, a label and Float32 numbers per line, and faults named by row and column. Not here: quoted
-cells, missing values (a cell without a number is refused), compressed files, and what columns mean.
+Here: the header, a label and Float32 numbers per line, and faults named by row and column; a cell without a
+number is refused, unless missing values are asked for. Not here: quoted cells, compressed files, and what
+columns mean.
 
 Why not ``delimited``: it holds a whole file as text. Why not a frame per block: Polars spends longer on
 19,000 columns than on their numbers; the cells of a block are read as one column instead (17 MB in 0.06 s
@@ -22,6 +23,9 @@ from etl.errors import BadInputError
 BLOCK_BYTES: Final = 16 * 2**20
 """Text of a block, to a line."""
 
+MISSING: Final = b"NA"
+"""What stands for a missing value, as does an empty cell."""
+
 
 @dataclass(frozen=True, slots=True)
 class WideBlock:
@@ -30,7 +34,7 @@ class WideBlock:
     Args:
         first_row: number of the first line in the file, header = 1.
         labels: first cell of each line.
-        values: lines × columns, finite.
+        values: lines × columns, finite; NaN where a value is missing.
     """
 
     first_row: int
@@ -76,12 +80,13 @@ def read_labels(path: Path) -> list[str]:
     return labels
 
 
-def read_blocks(path: Path, header: list[str]) -> Iterator[WideBlock]:
+def read_blocks(path: Path, header: list[str], *, may_be_missing: bool = False) -> Iterator[WideBlock]:
     """Yield the lines below the header, in file order, in blocks of about ``BLOCK_BYTES`` of text.
 
     Args:
         path: the file.
         header: its columns, of ``read_header``.
+        may_be_missing: whether a cell may be empty or ``NA``.
 
     Raises:
         BadInputError: no lines, a last line that is not ended, a line with more or fewer cells than the
@@ -91,13 +96,15 @@ def read_blocks(path: Path, header: list[str]) -> Iterator[WideBlock]:
     with path.open("rb") as file:
         file.readline()
         while lines := file.readlines(BLOCK_BYTES):
-            yield _block(lines, row, header, path)
+            yield _block(lines, row, header, path, may_be_missing=may_be_missing)
             row += len(lines)
     if row == 2:
         raise BadInputError("a header and no rows", file=path)
 
 
-def _block(lines: list[bytes], first_row: int, header: list[str], path: Path) -> WideBlock:
+def _block(
+    lines: list[bytes], first_row: int, header: list[str], path: Path, *, may_be_missing: bool
+) -> WideBlock:
     n_columns = len(header) - 1
     labels, cells = [], []
     for row, line in enumerate(lines, start=first_row):
@@ -109,28 +116,40 @@ def _block(lines: list[bytes], first_row: int, header: list[str], path: Path) ->
             raise BadInputError(f"{n_cells} fields where the header has {len(header)}", file=path, row=row)
         # As lines of their own, empty cells would be skipped.
         if numbers.startswith(b",") or b",," in numbers or numbers.endswith(b",") or not numbers:
-            _require_numbers(numbers, row, header, path)
+            if not may_be_missing:
+                _require_numbers(numbers, row, header, path)
+            numbers = b",".join(cell or MISSING for cell in numbers.split(b","))
         labels.append(label.decode("utf-8", "replace"))
         cells.append(numbers.replace(b",", b"\n"))
     # Polars inflates what starts like a compressed stream; an empty line before the text prevents that.
     text = b"\n" + b"\n".join(cells) + b"\n"
     try:
         column = pl.read_csv(
-            text, skip_lines=1, has_header=False, schema={"value": pl.Float32}, quote_char=None
+            text,
+            skip_lines=1,
+            has_header=False,
+            schema={"value": pl.Float32},
+            quote_char=None,
+            null_values=MISSING.decode() if may_be_missing else None,
         )["value"]
     except pl.exceptions.ComputeError:
         column = pl.Series([None], dtype=pl.Float32)
-    if column.len() != len(lines) * n_columns or not column.is_finite().fill_null(value=False).all():
+    if column.len() != len(lines) * n_columns or not column.is_finite().fill_null(value=may_be_missing).all():
         for row, numbers in enumerate(cells, start=first_row):
-            _require_numbers(numbers.replace(b"\n", b","), row, header, path)
+            _require_numbers(numbers.replace(b"\n", b","), row, header, path, may_be_missing=may_be_missing)
         raise BadInputError("cells that cannot be read as numbers", file=path, row=first_row)
-    return WideBlock(first_row, labels, column.to_numpy().reshape(len(lines), n_columns))
+    values = column.fill_null(float("nan")).to_numpy()
+    return WideBlock(first_row, labels, values.reshape(len(lines), n_columns))
 
 
-def _require_numbers(numbers: bytes, row: int, header: list[str], path: Path) -> None:
+def _require_numbers(
+    numbers: bytes, row: int, header: list[str], path: Path, *, may_be_missing: bool = False
+) -> None:
     """Refuse a line with a cell that is no finite number, and name the first."""
     texts = pl.Series(numbers.decode("utf-8", "replace").split(","), dtype=pl.String)
     is_wrong = ~texts.cast(pl.Float32, strict=False).is_finite().fill_null(value=False)
+    if may_be_missing:
+        is_wrong &= texts != MISSING.decode()
     if not is_wrong.any():
         return
     first = int(is_wrong.arg_max() or 0)

@@ -29,6 +29,7 @@ from etl.simulate import (
     landing,
     novartis_moabox,
     op3,
+    prism_secondary,
     reference,
     sciplex3,
     screens,
@@ -58,6 +59,7 @@ WRITERS: Final[Mapping[str, Callable[[Path, Study], Any]]] = {
     "sciplex3": sciplex3.write,
     "tahoe100m": tahoe100m.write,
     ctrpv2.CTRPV2: ctrpv2.write,
+    prism_secondary.PRISM: prism_secondary.write,
     **dict.fromkeys(("depmap_24q2", "depmap_24q4"), depmap.write),
 }
 """What writes each simulated dataset into its folder."""

@@ -23,6 +23,7 @@ from etl.sources.l1000_phase1 import L1000Phase1
 from etl.sources.l1000_phase2 import L1000Phase2
 from etl.sources.novartis_moabox import NovartisMoabox
 from etl.sources.op3 import Op3
+from etl.sources.prism_secondary import PrismSecondary
 from etl.sources.sciplex3 import Sciplex3
 from etl.sources.single_cell import Pseudobulked
 from etl.sources.tahoe100m import Tahoe100m
@@ -48,6 +49,7 @@ BUILT_IN: tuple[Source, ...] = (
     Gcsi(),
     Ccle2015(),
     Ctrpv2(),
+    PrismSecondary(),
     *(DepmapExpression(release) for release in RELEASES),
 )
 

@@ -84,3 +84,18 @@ def test_a_fault_in_a_later_block_is_named_by_its_row_in_the_file(
     path = written(tmp_path, "id,a\n" + "".join(f"r{i},{i}\n" for i in range(9)) + "bad,x\n")
     with pytest.raises(BadInputError, match="row 11, column a: not a finite number: 'x'"):
         read(path)
+
+
+def test_missing_values_are_read_where_they_are_asked_for(tmp_path: Path) -> None:
+    path = written(tmp_path, "id,a,b,c\nx,1,NA,3\ny,,2,\nz,4,5,6\n")
+    (block,) = read_blocks(path, read_header(path), may_be_missing=True)
+    expected = np.array([[1, np.nan, 3], [np.nan, 2, np.nan], [4, 5, 6]], dtype=np.float32)
+    np.testing.assert_array_equal(block.values, expected)
+    with pytest.raises(BadInputError, match="row 3, column a: not a finite number: a missing value"):
+        list(read_blocks(path, read_header(path)))
+
+
+def test_what_is_neither_a_number_nor_missing_is_refused_all_the_same(tmp_path: Path) -> None:
+    path = written(tmp_path, "id,a,b\nx,1,NA\ny,,none\n")
+    with pytest.raises(BadInputError, match="row 3, column b: not a finite number: 'none'"):
+        list(read_blocks(path, read_header(path), may_be_missing=True))
