@@ -124,8 +124,7 @@ def write(folder: Path, study: Study) -> None:
                 truth.append(
                     (label, _broad(compound), compound.name, curve.ec50_um, curve.slope, curve.e_inf)
                 )
-            for screen in SCREENS[compound.name]:
-                curves.append(_curve(compound, curve, screen, label, ccle[name]))
+            curves += [_curve(compound, curve, each, label, ccle[name]) for each in SCREENS[compound.name]]
         for one in treatments:
             compound = next(each for each in compounds if _broad(each) == one["broad_id"])
             exact = study.curve(compound, line).viability(np.array([float(one["dose"])]))[0]
