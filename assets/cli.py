@@ -70,14 +70,14 @@ def options(
 
 @app.command()
 def demo(root: Root = None, workers: Workers = None) -> None:
-    """Simulate eight small studies in the publishers' own file formats and build a warehouse from them.
+    """Simulate nine small datasets in the publishers' own file formats and build a warehouse from them.
 
     No network is used. Compounds and cell lines are real, values are simulated; core/dataset says so.
     """
     from etl.simulate import simulate_studies
 
     settings = _settings(root, None, pubchem_mode="offline")
-    with console.status("Simulating eight studies in the publishers' file formats …"):
+    with console.status("Simulating nine datasets in the publishers' file formats …"):
         simulate_studies(settings.raw)
     console.print(f"Simulated files are in [bold]{settings.raw}[/bold].")
     _build([], settings, force=False, workers=workers)

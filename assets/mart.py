@@ -142,7 +142,7 @@ def dose_response(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg
     accounts: list[RowAccount] = []
     with warehouse.publishing(context, DOSE_RESPONSE) as publication:
         for viability in measurements_by_compound(dataset_id, root=warehouse.root):
-            is_here = pl.col("compound_reported").is_in(viability["compound_reported"].unique())
+            is_here = pl.col("compound_reported").is_in(viability["compound_reported"].unique().implode())
             rows, account = harmonize(curves.filter(is_here), viability)
             publication[DOSE_RESPONSE].add(rows)
             accounts.append(account)

@@ -64,7 +64,7 @@ WRITERS: Final[Mapping[str, Callable[[Path, Study], Any]]] = {
 }
 """What writes each simulated dataset into its folder."""
 
-DEMO: Final = (LJP005, PHASE1, KP6490, "op3", vcpi.VCPI_0001, "sciplex3", GCSI, CCLE)
+DEMO: Final = (LJP005, PHASE1, KP6490, "op3", vcpi.VCPI_0001, "sciplex3", GCSI, CCLE, "depmap_24q4")
 """The datasets of ``perturbhouse demo``: a minute of work, and something of each kind."""
 
 

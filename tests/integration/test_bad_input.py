@@ -178,7 +178,7 @@ CASES: dict[Callable[[Path], None], tuple[str, str]] = {
     barcode_nobody_knows: (KP6490, "NNNNNNNNNN"),
     truncated_table: (GCSI, "GRmetrics"),
     unequal_lists: (CCLE, "row 2"),
-    curve_of_two_times: (GCSI, "more than one time"),
+    curve_of_two_times: (GCSI, "of another time than their measurements"),
     blank_compound: (PHASE1, "blank"),
     endless_cell_label: (PHASE1, "more than 180 bytes"),
     broken_reference: (CCLE, "hgnc_complete_set.txt"),

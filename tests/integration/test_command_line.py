@@ -51,7 +51,7 @@ def test_tables_lists_rows_datasets_size_and_version_and_says_what_is_simulated(
     shown = perturbhouse("tables", "--root", root)
     assert shown.returncode == 0
     assert "mart/differential_expression" in shown.stdout
-    assert "Simulated, not measured: ccle_2015, drugseq_kp6490" in shown.stdout
+    assert "Simulated, not measured: ccle_2015, depmap_24q4" in shown.stdout
 
 
 def test_describe_shows_columns_and_rows(root: str) -> None:
@@ -64,7 +64,7 @@ def test_describe_shows_columns_and_rows(root: str) -> None:
 def test_query_prints_a_result(root: str) -> None:
     shown = perturbhouse("query", "SELECT count(*) AS n FROM core.dataset", "--root", root)
     assert shown.returncode == 0
-    assert "8" in shown.stdout
+    assert "9" in shown.stdout
 
 
 def test_export_leaves_out_what_may_not_be_passed_on(root: str, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ SIMULATED = (
     "sciplex3",
     "gcsi",
     "ccle_2015",
+    "depmap_24q4",
 )
 
 

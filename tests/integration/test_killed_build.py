@@ -21,7 +21,7 @@ from etl.warehouse.integrity import repeated_ids
 from etl.warehouse.scan import exists, scan
 from schemas import TABLES
 
-FEW = ("l1000_ljp005", "drugseq_kp6490", "ccle_2015")
+FEW = ("l1000_ljp005", "drugseq_kp6490", "ccle_2015", "depmap_24q4")
 
 
 @pytest.fixture(scope="module")

@@ -96,7 +96,7 @@ def test_a_refresh_leads_to_complete_tables_dataset_by_dataset(
     demo, simulated_raw: Path, tmp_path: Path, make_warehouse
 ) -> None:
     raw = tmp_path / "raw"
-    datasets = ["l1000_phase1", "drugseq_kp6490", "ccle_2015"]
+    datasets = ["l1000_phase1", "drugseq_kp6490", "ccle_2015", "depmap_24q4"]
     for folder in (*datasets, "reference"):
         shutil.copytree(simulated_raw / folder, raw / folder)
     warehouse = make_warehouse(tmp_path / "warehouse", raw)
