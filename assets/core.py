@@ -8,7 +8,7 @@ from assets.definition import per_dataset, shared
 from assets.machine import usable_cpus
 from assets.partitions import register, unregister_others
 from assets.resources import Warehouse, not_applicable, source_of
-from etl.accounting import RowAccount, merged, total, with_parts
+from etl.accounting import RowAccount, chained, merged, total, with_parts
 from etl.expression.context_expression import context_expression_rows, tpm_axis
 from etl.expression.profiles import expression_rows, gene_axis, library_sizes
 from etl.harmonize.compound_reference import load_compound_reference
@@ -23,6 +23,7 @@ from etl.harmonize.samples import harmonize_annotations, harmonize_samples
 from etl.harmonize.screens import harmonize_measurements
 from etl.harmonize.structures import standardize, tautomer_keys
 from etl.sources.base import (
+    AccountedScreen,
     AnnotatedSource,
     ContextExpressionSource,
     ScreenSource,
@@ -204,14 +205,17 @@ def viability(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Mat
         "compound_names": warehouse.read(COMPOUND_NAME, dataset_id),
         "context_names": warehouse.read(CONTEXT_NAME, dataset_id),
     }
-    accounts = [RowAccount(0, 0, unit="measurements")]
+    accounts, raw = [RowAccount(0, 0, unit="measurements")], warehouse.raw_folder(dataset_id)
     with warehouse.publishing(context, VIABILITY) as publication:
-        for block in source.measurements(warehouse.raw_folder(dataset_id)):
+        for block in source.measurements(raw):
             measured = check_reported(block, ReportedMeasurement, dataset_id=dataset_id)
             rows, account = harmonize_measurements(measured, dataset_id=dataset_id, **names)
             publication[VIABILITY].add(rows)
             accounts.append(account)
-    return publication.describe(VIABILITY, total(accounts))
+    account = total(accounts)
+    if isinstance(source, AccountedScreen):
+        account = chained(source.account(raw), account)
+    return publication.describe(VIABILITY, account)
 
 
 @dg.asset(**per_dataset(DATASET, SOURCE_FILE, CONTEXT_NAME, SAMPLE, VIABILITY, DOSE_RESPONSE))

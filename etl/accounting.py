@@ -47,6 +47,22 @@ def with_parts(whole: RowAccount, parts: RowAccount) -> RowAccount:
     return replace(whole, noted={**whole.noted, **remarks})
 
 
+def chained(first: RowAccount, second: RowAccount) -> RowAccount:
+    """Return the account of two steps, of which the second takes what the first keeps.
+
+    >>> chained(RowAccount(9, 7, {"empty": 2}, unit="rows"), RowAccount(7, 6, {"zero": 1}, unit="doses"))
+    RowAccount(n_in=9, n_out=6, dropped={'empty': 2, 'zero': 1}, noted={}, unit='doses')
+    """
+    assert first.n_out == second.n_in, f"the steps do not follow each other: {first}, {second}"
+    return RowAccount(
+        first.n_in,
+        second.n_out,
+        dict(Counter(first.dropped) + Counter(second.dropped)),
+        {**first.noted, **second.noted},
+        unit=second.unit,
+    )
+
+
 def total(accounts: Iterable[RowAccount]) -> RowAccount:
     """Return the sum of the accounts of a step's parts.
 

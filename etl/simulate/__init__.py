@@ -23,6 +23,7 @@ from etl.simulate import (
     dilimap,
     drugseq,
     gdpx2,
+    gdsc,
     l1000,
     l1000_2020,
     l1000_phase2,
@@ -60,6 +61,8 @@ WRITERS: Final[Mapping[str, Callable[[Path, Study], Any]]] = {
     "tahoe100m": tahoe100m.write,
     ctrpv2.CTRPV2: ctrpv2.write,
     prism_secondary.PRISM: prism_secondary.write,
+    gdsc.GDSC1: gdsc.write_gdsc1,
+    gdsc.GDSC2: gdsc.write_gdsc2,
     **dict.fromkeys(("depmap_24q2", "depmap_24q4"), depmap.write),
 }
 """What writes each simulated dataset into its folder."""

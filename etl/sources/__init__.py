@@ -17,6 +17,8 @@ from etl.sources.dilimap import Dilimap
 from etl.sources.drugseq_kp6490 import DrugseqKp6490
 from etl.sources.gcsi import Gcsi
 from etl.sources.gdpx2 import Gdpx2
+from etl.sources.gdsc1 import Gdsc1
+from etl.sources.gdsc2 import Gdsc2
 from etl.sources.l1000_2020 import L1000Release2020
 from etl.sources.l1000_ljp005 import L1000Ljp005
 from etl.sources.l1000_phase1 import L1000Phase1
@@ -49,6 +51,8 @@ BUILT_IN: tuple[Source, ...] = (
     Gcsi(),
     Ccle2015(),
     Ctrpv2(),
+    Gdsc1(),
+    Gdsc2(),
     PrismSecondary(),
     *(DepmapExpression(release) for release in RELEASES),
 )

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 from scipy import sparse
 
+from etl.accounting import RowAccount
 from etl.errors import BadInputError
 
 BLOCK_BYTES = 256 * 2**20
@@ -173,4 +174,13 @@ class ScreenSource(Source, Protocol):
 
     def curves(self, raw: Path) -> pl.LazyFrame:
         """Return one row per published curve (``ReportedCurve``); may be empty."""
+        ...
+
+
+@runtime_checkable
+class AccountedScreen(ScreenSource, Protocol):
+    """A screen with rows in its files that are no measurements: controls, combinations, values missing."""
+
+    def account(self, raw: Path) -> RowAccount:
+        """Return rows of the files in and measurements out, and what the others are."""
         ...
