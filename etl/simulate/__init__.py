@@ -77,7 +77,8 @@ def simulate_studies(
     """Write simulated datasets, and the LINCS compound table they refer to, below the raw folder.
 
     Every folder gets the marker ``SIMULATED.json`` and, below ``truth/``, what an analysis should find:
-    ``effects.parquet`` of a transcriptomic dataset, ``curves.parquet`` of a screen. The same seed gives the
+    ``effects.parquet`` of a transcriptomic dataset, ``curves.parquet`` of a screen, ``expression.parquet`` of
+    untreated lines. The same seed gives the
     same bytes.
 
     Args:

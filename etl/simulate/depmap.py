@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from etl.simulate.catalogue import LINES
+from etl.simulate.landing import write_truth
 from etl.simulate.study import Study, Values
 from etl.sources.depmap_expression import FILE
 
@@ -38,7 +39,7 @@ UNKNOWN_ENTREZ: Final = (999_999_998, 999_999_999)
 
 
 def write(folder: Path, study: Study) -> None:
-    """Write the publisher's file into a dataset's folder."""
+    """Write the publisher's file into a dataset's folder, and the true TPM."""
     genes = true_tpm(study, LINES[0].name)
     divided = genes["symbol"].to_list().index(DIVIDED)
     names = [f"{symbol} ({entrez})" for symbol, entrez in genes.select("symbol", "entrez_id").iter_rows()]
@@ -51,6 +52,11 @@ def write(folder: Path, study: Study) -> None:
         values[divided] = np.log2(1 + SHARE_OF_FIRST * tpm[divided])
         lines.append(",".join([model, *(f"{value:.6f}" if value else "0.0" for value in values)]))
     (folder / FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    truth = [
+        true_tpm(study, line).select(pl.lit(model).alias("context_reported"), "gene_id", "tpm")
+        for model, line in MODELS
+    ]
+    write_truth(folder, "expression", pl.concat(truth))
 
 
 def true_tpm(study: Study, line: str) -> pl.DataFrame:
