@@ -23,6 +23,7 @@ from etl.sources.l1000_2020 import L1000Release2020
 from etl.sources.l1000_ljp005 import L1000Ljp005
 from etl.sources.l1000_phase1 import L1000Phase1
 from etl.sources.l1000_phase2 import L1000Phase2
+from etl.sources.nci60 import Nci60
 from etl.sources.novartis_moabox import NovartisMoabox
 from etl.sources.op3 import Op3
 from etl.sources.prism_secondary import PrismSecondary
@@ -54,6 +55,7 @@ BUILT_IN: tuple[Source, ...] = (
     Gdsc1(),
     Gdsc2(),
     PrismSecondary(),
+    Nci60(),
     *(DepmapExpression(release) for release in RELEASES),
 )
 
