@@ -9,23 +9,32 @@ Raw layout, comma-separated, cells with commas quoted:
 * ``secondary-screen-replicate-collapsed-logfold-change.csv`` with
   ``secondary-screen-replicate-collapsed-treatment-info.csv``: the same, replicates collapsed by the
   publisher; read where the first two are not there;
-* ``secondary-screen-cell-line-info.csv``: ``depmap_id`` and tissue of each ``row_name``.
+* ``secondary-screen-cell-line-info.csv``: ``depmap_id`` and names of each ``row_name``.
 
-Of curves and fold changes one must be there. A line that failed the identity check has a ``row_name`` that
-ends in ``_FAILED_STR`` and no ``depmap_id``: its values are marked. Screens overlap: a compound may be in
-several, of which MTS010 is the latest and preferred (``SCREEN_RANK``); all are kept.
+Of curves and fold changes one must be there. Releases name some columns otherwise (``ALIASES``). A
+``row_name`` is a DepMap id, or one behind its pool (``PR500_ACH-000007``): a line of two pools has two. A
+line that failed the identity check has one that ends in ``_FAILED_STR`` and no ``depmap_id``: its values are
+marked. Screens overlap: a compound may be in several, of which MTS010 is the latest and preferred
+(``SCREEN_RANK``); all are kept.
 
 Viability is two to the power of the fold change, and never capped: the publisher's own fits cap it at 2,
-others at 1.03. Here: reading and the translation of the source's own codes. Not here: fits of ours, ids.
+others at 1.03. Here: reading and the translation of the source's own codes. Not here: fits of ours, ids, and
+the long tables of later single-dose releases (``LFC``, ``LFC_cb`` or ``l2fc`` per ``row_id`` and
+``profile_id``).
 """
 
+import csv
+import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from etl.accounting import RowAccount
 from etl.errors import BadInputError
 from etl.flags import flag_list
 from etl.formats import delimited, wide_csv
@@ -71,18 +80,76 @@ SPEC = SourceSpec(
 SCREEN_RANK: Final = ("MTS010", "MTS006", "MTS005", "HTS002")
 """Screens, the preferred one first: MTS010 screened oncology compounds again."""
 
-LINE, MODEL, COMPOUND, SCREEN, DOSE = "row_name", "depmap_id", "broad_id", "screen_id", "dose"
-COLUMN, PLATE, KIND = "column_name", "detection_plate", "perturbation_type"
+LINE, MODEL, CCLE, COMPOUND, SCREEN, DOSE = (
+    "row_name",
+    "depmap_id",
+    "ccle_name",
+    "broad_id",
+    "screen_id",
+    "dose",
+)
+COLUMN, PLATE, KIND, PASSED = "column_name", "detection_plate", "perturbation_type", "passed_str_profiling"
 TREATED: Final = "experimental_treatment"
 """``perturbation_type`` of compounds under study; others are controls, which have no dose series."""
 FAILED: Final = "_FAILED_STR"
 COMPOUND_FACTS: Final = ("name", "moa", "target", "smiles")
 FIT: Final = ("upper_limit", "lower_limit", "slope", "r2", "auc", "ec50", "ic50")
 KEY: Final = (LINE, COMPOUND, SCREEN)
-MISSING: Final = r"^\s*(NA)?\s*$"
+MISSING: Final = r"^\s*(NA|NaN)?\s*$"
+
+ALIASES: Final[Mapping[str, str]] = {
+    LINE: "row_id",
+    COLUMN: "profile_id",
+    COMPOUND: "SampleID",
+    "name": "CompoundName",
+    "target": "GeneSymbolOfTargets",
+}
+"""What later releases call a column of 19Q4; read where the column itself is not there."""
 
 TIME_H = "120"
 AUC_KIND = "mean of the fitted curve, clipped to 0 to 1, over the tested log2 doses: low = sensitive"
+BLOCK_ROWS: Final = 500_000
+"""Measurements of a block, but at least those of one line."""
+CONTROL, NO_VALUE = "wells of controls", "no value"
+OF_FAILED = "of lines that failed their identity check"
+
+
+@dataclass(frozen=True, slots=True)
+class FoldChanges:
+    """The wide table of fold changes, before its numbers are read.
+
+    Args:
+        path: the file.
+        header: its columns.
+        treated: those of compounds under study: position among the numbers, compound, screen, dose, plate
+            and replicate.
+        lines: the lines that may stand in it, and whether their values are marked as failed.
+        lines_file: where these are listed, for messages.
+    """
+
+    path: Path
+    header: list[str]
+    treated: pl.DataFrame
+    lines: Mapping[str, bool]
+    lines_file: str
+
+    def blocks(self) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+        """Yield labels of some lines and their values (lines × treated columns), NaN where there is none.
+
+        Raises:
+            BadInputError: a value that is no number, or a line that is not listed.
+        """
+        positions = self.treated["position"].to_numpy()
+        n_lines = max(1, BLOCK_ROWS // max(1, len(positions)))
+        for block in wide_csv.read_blocks(self.path, self.header, may_be_missing=True):
+            labels = [label.strip('"') for label in block.labels]
+            for row, label in enumerate(labels, start=block.first_row):
+                if label not in self.lines:
+                    rule = f"{label!r} is not listed in {self.lines_file}"
+                    raise BadInputError(rule, dataset_id=SPEC.dataset_id, file=self.path, row=row)
+            for start in range(0, len(labels), n_lines):
+                part = slice(start, start + n_lines)
+                yield labels[part], block.values[part, positions]
 
 
 class PrismSecondary:
@@ -98,18 +165,23 @@ class PrismSecondary:
         """
         files = self._files(raw)
         named = [
-            _read(files[role], (COMPOUND, *COMPOUND_FACTS)).distinct(COMPOUND, *COMPOUND_FACTS)
+            _read_curves(files[role], (COMPOUND, *COMPOUND_FACTS))
+            if role == "curves"
+            else self._treatments(files[role], is_well=role == "treatments")
             for role in ("curves", "treatments", "collapsed_treatments")
             if role in files
         ]
         for table in named:
-            table.distinct(COMPOUND, "name").require_unique(COMPOUND)
+            present = table.with_rows(_compounds(table.rows).drop_nulls("name"))
+            present.distinct(COMPOUND, "name").require_unique(COMPOUND)
         # Of a compound with several lists of targets the longest says most.
-        facts = pl.concat([table.rows for table in named]).drop_nulls(COMPOUND)
+        columns = [COMPOUND, *COMPOUND_FACTS]
+        facts = pl.concat([_compounds(table.rows).select(columns).unique() for table in named])
         longest = pl.col("target").fill_null("").str.len_chars()
-        first = facts.sort(COMPOUND, longest, descending=[False, True]).unique(
-            COMPOUND, keep="first", maintain_order=True
+        ordered = facts.sort(
+            COMPOUND, longest, *COMPOUND_FACTS, descending=[False, True, *[False] * 4], nulls_last=True
         )
+        first = ordered.unique(COMPOUND, keep="first", maintain_order=True)
         rows = first.select(
             "name",
             "smiles",
@@ -121,12 +193,20 @@ class PrismSecondary:
         return match_to_model(rows, ReportedCompound)
 
     def contexts(self, raw: Path) -> pl.LazyFrame:
-        """Return one row per ``row_name`` with its DepMap model and tissue.
+        """Return one row per ``row_name`` with its DepMap model, CCLE name and tissue.
+
+        A line that failed its identity check is known by its label alone.
 
         Raises:
             BadInputError: a missing column, or a line that is missing or repeated.
         """
-        rows = self._lines(raw).rows.select(context_reported=LINE, model_id=MODEL, tissue="primary_tissue")
+        is_known = ~pl.col(LINE).str.ends_with(FAILED)
+        rows = self._lines(raw).rows.select(
+            context_reported=LINE,
+            name=pl.when(is_known).then(CCLE),
+            model_id=pl.when(is_known).then(pl.coalesce(MODEL, CCLE)),
+            tissue="primary_tissue",
+        )
         return match_to_model(rows, ReportedContext)
 
     def measurements(self, raw: Path) -> Iterator[pl.DataFrame]:
@@ -139,35 +219,63 @@ class PrismSecondary:
             BadInputError: no data at all, a missing file, column or dose, a value that is no number, a well
                 or line that is not listed, or a well of two treatments.
         """
-        files = self._files(raw)
-        is_well = "wells" in files
-        values, treatments = ("wells", "treatments") if is_well else ("collapsed", "collapsed_treatments")
-        if values not in files:
+        table = self._fold_changes(raw)
+        if table is None:
             return
-        path = files[values]
-        wells = self._treatments(files[treatments], is_well=is_well)
-        header = wide_csv.read_header(path)
-        positions = pl.DataFrame({COLUMN: header[1:]}).with_row_index("position")
-        named = positions.join(wells.rows, on=COLUMN, how="left", maintain_order="left")
-        if (unlisted := named.filter(pl.col(COMPOUND).is_null())).height:
-            rule = f"{unlisted.height} column(s) are not listed in {files[treatments].name}"
-            raise BadInputError(rule, dataset_id=SPEC.dataset_id, file=path, column=unlisted[COLUMN][0])
-        treated = _with_replicates(named.filter(pl.col(KIND) == TREATED))
-        lines = set(self._lines(raw).rows[LINE])
-        for block in wide_csv.read_blocks(path, header, may_be_missing=True):
-            for row, label in enumerate(block.labels):
-                if label not in lines:
-                    rule = f"{label!r} is not listed in {files['lines'].name}"
-                    raise BadInputError(
-                        rule, dataset_id=SPEC.dataset_id, file=path, row=block.first_row + row
-                    )
-                yield _of_line(label, block.values[row, treated["position"].to_numpy()], treated)
+        for labels, values in table.blocks():
+            line, column = np.nonzero(~np.isnan(values))
+            changes = values[line, column].astype(np.float64)
+            label = pl.Series(labels, dtype=pl.String)[line]
+            is_failed = pl.Series([table.lines[one] for one in labels], dtype=pl.Boolean)[line]
+            rows = table.treated[column].select(
+                "dose",
+                "replicate",
+                context_reported=label,
+                compound_reported=COMPOUND,
+                experiment=SCREEN,
+                plate=PLATE,
+                well=pl.lit(""),
+                dose_unit=pl.lit("uM"),
+                time=pl.lit(TIME_H),
+                time_unit=pl.lit("h"),
+                viability=pl.Series(np.exp2(changes)),
+                is_low_quality=is_failed,
+            )
+            yield match_to_model(rows, ReportedMeasurement).collect()
+
+    def account(self, raw: Path) -> RowAccount:
+        """Return the account of the fold changes: measurements, and why the others are none.
+
+        Raises:
+            BadInputError: as ``measurements``.
+        """
+        unit = "fold changes"
+        table = self._fold_changes(raw)
+        if table is None:
+            return RowAccount(0, 0, unit=unit)
+        n_lines = n_missing = n_out = n_failed = 0
+        for labels, values in table.blocks():
+            n_values = np.count_nonzero(~np.isnan(values), axis=1)
+            n_lines += len(labels)
+            n_missing += values.size - int(n_values.sum())
+            n_out += int(n_values.sum())
+            n_failed += int(n_values[[table.lines[label] for label in labels]].sum())
+        n_columns = len(table.header) - 1
+        dropped = {CONTROL: n_lines * (n_columns - table.treated.height), NO_VALUE: n_missing}
+        return RowAccount(
+            n_in=n_lines * n_columns,
+            n_out=n_out,
+            dropped={reason: count for reason, count in dropped.items() if count},
+            noted={OF_FAILED: n_failed} if n_failed else {},
+            unit=unit,
+        )
 
     def curves(self, raw: Path) -> pl.LazyFrame:
         """Return one row per published curve, or none where that file is not there.
 
-        ``slope`` and ``ec50`` are as published; a dose that is not positive and finite is null, with the flag
-        ``fit_not_finite_reported``.
+        ``slope`` is positive where viability falls (``_slope_sign``). What is not finite, and a dose that
+        is not positive, is null with the flag ``fit_not_finite_reported``. IC50 is null where the publisher
+        gives none: the curve does not cross one half within the doses. ``upper_limit`` has no column.
 
         Raises:
             BadInputError: no data at all, a missing column, a value that is no number, a curve that is
@@ -176,7 +284,7 @@ class PrismSecondary:
         path = self._files(raw).get("curves")
         if path is None:
             return match_to_model(pl.DataFrame(schema={"context_reported": pl.String}), ReportedCurve)
-        table = _read(path, (*KEY, *FIT))
+        table = _read_curves(path, (*KEY, *FIT))
         table.require_present(*KEY)
         table.require_unique(*KEY)
         table.require(
@@ -190,7 +298,6 @@ class PrismSecondary:
         finite = {
             name: pl.when(pl.col(column).is_finite()).then(column)
             for name, column in {
-                "slope": "slope",
                 "e_inf": "lower_limit",
                 "r_squared": "r2",
                 "auc": "auc",
@@ -209,6 +316,7 @@ class PrismSecondary:
             auc_kind=pl.when(pl.col("auc").is_finite()).then(pl.lit(AUC_KIND)),
             **{name: pl.when(is_usable[name]).then(dose) for name, dose in doses.items()},
             **finite,
+            slope=pl.when(pl.col("slope").is_finite()).then(pl.col("slope") * _slope_sign(table.rows)),
             flags=flag_list({"fit_not_finite_reported": pl.any_horizontal(*given, *not_positive)}),
         )
         return match_to_model(rows, ReportedCurve)
@@ -231,24 +339,66 @@ class PrismSecondary:
                 raise BadInputError(rule, dataset_id=SPEC.dataset_id)
         return files
 
+    def _fold_changes(self, raw: Path) -> FoldChanges | None:
+        """Return the fold changes of wells, else the collapsed ones; None where neither is there.
+
+        Raises:
+            BadInputError: as ``measurements``, before the numbers are read.
+        """
+        files = self._files(raw)
+        is_well = "wells" in files
+        values, treatments = ("wells", "treatments") if is_well else ("collapsed", "collapsed_treatments")
+        if values not in files:
+            return None
+        path = files[values]
+        header = wide_csv.read_header(path)
+        names = [name.strip('"') for name in header[1:]]
+        listed = self._treatments(files[treatments], is_well=is_well)
+        named = pl.DataFrame({COLUMN: names}, schema={COLUMN: pl.String}).with_row_index("position")
+        named = named.join(listed.rows, on=COLUMN, how="left", maintain_order="left")
+        if (unlisted := named.filter(pl.col(KIND).is_null())).height:
+            rule = f"{unlisted.height} column(s) are not listed in {files[treatments].name}"
+            raise BadInputError(rule, dataset_id=SPEC.dataset_id, file=path, column=unlisted[COLUMN][0])
+        did_not_pass = (pl.col(PASSED).str.to_lowercase() == "false").fill_null(value=False)
+        lines = self._lines(raw).rows.select(
+            LINE, is_failed=pl.col(LINE).str.ends_with(FAILED) | did_not_pass
+        )
+        return FoldChanges(
+            path=path,
+            header=header,
+            treated=_with_replicates(named.filter(pl.col(KIND) == TREATED)),
+            lines=dict(lines.iter_rows()),
+            lines_file=files["lines"].name,
+        )
+
     def _lines(self, raw: Path) -> delimited.TextTable:
-        table = _read(self.spec.locate(raw)["lines"], (LINE, MODEL, "primary_tissue"))
+        columns = (LINE, MODEL, CCLE, "primary_tissue")
+        table = _read(self.spec.locate(raw)["lines"], columns, optional=(PASSED,))
         table.require_present(LINE)
         table.require_unique(LINE)
         return table
 
     def _treatments(self, path: Path, *, is_well: bool) -> delimited.TextTable:
-        """Return what each column of fold changes was treated with."""
-        plate = (PLATE,) if is_well else ()
-        table = _read(path, (COLUMN, COMPOUND, DOSE, SCREEN, KIND, *plate))
+        """Return what each column of fold changes was treated with; collapsed ones have no plate."""
+        needed = (COLUMN, COMPOUND, DOSE, SCREEN, *COMPOUND_FACTS)
+        if is_well:
+            table = _read(path, (*needed, KIND, PLATE))
+        else:
+            table = _read(path, needed, optional=(KIND,))
+            kind = pl.col(KIND) if table.rows[KIND].is_not_null().any() else pl.lit(TREATED)
+            table = table.with_rows(table.rows.with_columns(kind.alias(KIND), pl.lit("").alias(PLATE)))
         table.require_present(COLUMN, KIND)
         table.require_unique(COLUMN)
         treated = table.with_rows(table.rows.filter(pl.col(KIND) == TREATED))
-        treated.require_present(COMPOUND, DOSE, SCREEN, *plate)
+        treated.require_present(COMPOUND, DOSE, SCREEN, *((PLATE,) if is_well else ()))
         treated.with_numbers(DOSE).require(pl.col(DOSE) > 0, DOSE, "a dose that is not positive")
-        controls = pl.col(KIND) != TREATED
-        rows = table.rows.with_columns(pl.when(controls).then(pl.lit("")).otherwise(COMPOUND).alias(COMPOUND))
-        return table.with_rows(rows if is_well else rows.with_columns(pl.lit("").alias(PLATE)))
+        return table
+
+
+def _compounds(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of curves or treatments that name a compound under study, which controls do not."""
+    named = rows.filter(pl.col(COMPOUND).is_not_null())
+    return named.filter(pl.col(KIND) == TREATED) if KIND in named.columns else named
 
 
 def _with_replicates(treated: pl.DataFrame) -> pl.DataFrame:
@@ -258,26 +408,83 @@ def _with_replicates(treated: pl.DataFrame) -> pl.DataFrame:
     return treated.with_columns(replicate=pl.when(number == 1).then(PLATE).otherwise(repeated))
 
 
-def _of_line(label: str, values: np.ndarray, treated: pl.DataFrame) -> pl.DataFrame:
-    """Return the measurements of one line."""
-    facts: Mapping[str, object] = {"context_reported": label, "is_low_quality": label.endswith(FAILED)}
-    rows = treated.select(
-        *(pl.lit(value).alias(name) for name, value in facts.items()),
-        "dose",
-        "replicate",
-        compound_reported=COMPOUND,
-        experiment=SCREEN,
-        plate=PLATE,
-        well=pl.lit(""),
-        dose_unit=pl.lit("uM"),
-        time=pl.lit(TIME_H),
-        time_unit=pl.lit("h"),
-        viability=pl.lit(2.0).pow(pl.lit(pl.Series(values.astype(np.float64)).fill_nan(None))),
+def _slope_sign(curves: pl.DataFrame) -> int:
+    """Return 1 where the file's slopes are positive for falling curves, -1 where they are negative.
+
+    Both forms of the four-parameter log-logistic are in use for these data: ``lower + (upper - lower) /
+    (1 + (dose/ec50)^slope)``, which falls where the slope is positive, and the one of the publisher's refit,
+    ``upper + (lower - upper) / (1 + (dose/ec50)^slope)``, which falls where it is negative. The file tells
+    which: at the IC50 the curve is one half, so that ``slope · ln(ic50/ec50)`` is ``ln((upper - 0.5) / (0.5 -
+    lower))`` in the first form, and minus that in the second. Curves with an IC50 vote; without any, the
+    slopes are as published.
+    """
+    upper, lower, slope, ec50, ic50 = (
+        pl.col(name) for name in ("upper_limit", "lower_limit", "slope", "ec50", "ic50")
     )
-    return match_to_model(rows.drop_nulls("viability"), ReportedMeasurement).collect()
+    numbers = [one.is_finite() for one in (upper, lower, slope, ec50, ic50)]
+    telling = curves.filter(*numbers, lower < 0.5, upper > 0.5, ec50 > 0, ic50 > 0)
+    votes = telling.select((slope * (ic50 / ec50).log() * ((upper - 0.5) / (0.5 - lower)).log()).sign().sum())
+    return -1 if votes.item() < 0 else 1
 
 
-def _read(path: Path, columns: tuple[str, ...]) -> delimited.TextTable:
-    return delimited.read(
-        path, columns, dataset_id=SPEC.dataset_id, separator=",", missing=MISSING, is_quoted=True
+def _names(path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return the columns that a file is asked for by the name that it has for them.
+
+    Raises:
+        BadInputError: such a column is repeated.
+    """
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        header = next(csv.reader(file), [])
+    found = {
+        ALIASES[column] if column not in header and ALIASES.get(column) in header else column: column
+        for column in (*columns, *optional)
+    }
+    for name in found:
+        if header.count(name) > 1:
+            rule = "the column is repeated"
+            raise BadInputError(rule, dataset_id=SPEC.dataset_id, file=path, column=name)
+    return {name: column for name, column in found.items() if name in header or column in columns}
+
+
+def _read(path: Path, columns: tuple[str, ...], *, optional: tuple[str, ...] = ()) -> delimited.TextTable:
+    """Return columns of one of the smaller tables as text; an optional one that is not there is null.
+
+    Raises:
+        BadInputError: as ``delimited.read``.
+    """
+    names = _names(path, columns, optional)
+    table = delimited.read(
+        path, tuple(names), dataset_id=SPEC.dataset_id, separator=",", missing=MISSING, is_quoted=True
     )
+    absent = [pl.lit(None, pl.String).alias(name) for name in optional if name not in names.values()]
+    return table.with_rows(table.rows.rename(names).with_columns(absent))
+
+
+def _read_curves(path: Path, columns: tuple[str, ...]) -> delimited.TextTable:
+    """Return columns of the table of curves as text.
+
+    By Polars: as quoted text row by row, 695,000 curves (217 MB) take 9 s and 2.7 GB rather than 1 s and 0.8.
+
+    Raises:
+        BadInputError: an empty file, a header without rows, a last line that is not ended, a column that is
+            missing or repeated, or a row with more cells than the header.
+    """
+    table = delimited.TextTable(pl.DataFrame(), SPEC.dataset_id, path)
+    if not path.stat().st_size:
+        raise table.error("the file is empty")
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        if file.read() != b"\n":
+            raise table.error("the last line is not ended: the file is truncated")
+    names = _names(path, columns)
+    try:
+        # All columns are read: a row with too many cells is only then seen.
+        cells = pl.read_csv(
+            path, infer_schema=False, row_index_name="row", row_index_offset=2, empty_string_is_null=False
+        )
+    except pl.exceptions.PolarsError as fault:
+        raise table.error(f"cannot be read as a table: {str(fault).splitlines()[0]}") from fault
+    if cells.is_empty():
+        raise table.error("a header and no rows")
+    found = delimited.text_table(cells, tuple(names), dataset_id=SPEC.dataset_id, path=path, missing=MISSING)
+    return found.with_rows(found.rows.rename(names))
