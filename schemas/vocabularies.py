@@ -63,6 +63,7 @@ MEASUREMENT_FLAGS: Final = {
 RESPONSE_FLAGS: Final = {
     "ic50_censored": "the published IC50 stands at the top dose: not reached, true value is higher",
     "ic50_at_lowest_dose": "the published IC50 stands at the lowest tested dose: the true value is lower",
+    "ic50_extrapolated_reported": "the published IC50 lies outside the doses that the publisher tested",
     "constant_fit_reported": "the publisher fitted a constant",
     "ec50_extrapolated": "fitted EC50 lies outside the tested doses",
     "ic50_extrapolated": "the fitted curve crosses viability 0.5 outside the tested doses",

@@ -20,6 +20,7 @@ from typing import Final
 import polars as pl
 
 from etl.accounting import RowAccount
+from etl.flags import flag_list
 from etl.formats import delimited, xlsx
 from etl.formats.delimited import TextTable
 from etl.sources import gdsc_wells
@@ -224,7 +225,8 @@ class Gdsc:
     def curves(self, raw: Path) -> pl.LazyFrame:
         """Return one row per published fit; its experiment is the top dose.
 
-        An IC50 may lie far outside the tested doses: it is as published.
+        An IC50 may lie far outside the tested doses: it is as published, with the flag
+        ``ic50_extrapolated_reported``.
 
         Raises:
             BadInputError: no workbook with this table, a missing column, a row of another screen or without
@@ -254,7 +256,7 @@ class Gdsc:
             auc=auc,
             auc_kind=pl.when(auc.is_not_null()).then(pl.lit(AUC_KIND)),
             mean_viability=auc,
-            flags=pl.lit([], pl.List(pl.String)),
+            flags=flag_list({"ic50_extrapolated_reported": ~ln_ic50.exp().is_between(low, top)}),
         )
         return match_to_model(rows, ReportedCurve)
 

@@ -66,6 +66,13 @@ def test_a_published_fit_is_given_in_micromolar(tmp_path: Path) -> None:
     }
 
 
+def test_an_ic50_outside_the_tested_doses_is_kept_and_flagged(tmp_path: Path) -> None:
+    write(tmp_path, {"LN_IC50": 5})
+    curve = Gdsc2().curves(tmp_path).collect().row(0, named=True)
+    assert curve["ic50_um"] == pytest.approx(148.413159)
+    assert curve["flags"] == ["ic50_extrapolated_reported"]
+
+
 def test_a_drug_fitted_at_two_top_doses_has_two_curves(tmp_path: Path) -> None:
     write(tmp_path, {}, {"MAX_CONC": 2})
     assert Gdsc2().curves(tmp_path).collect()["experiment"].to_list() == ["10", "2"]
