@@ -1,5 +1,12 @@
-"""One warehouse built from the simulated studies, shared by the tests that only read it."""
+"""One warehouse built from the simulated studies, for the tests that only read it.
 
+It is built once per run: of several test processes the first builds it, the others copy it. Files of tests
+that need it come last, but for the first of them, so that nobody waits for the build.
+"""
+
+import fcntl
+import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,16 +27,38 @@ def make_warehouse() -> MakeWarehouse:
     return make
 
 
-@pytest.fixture(scope="session")
-def simulated_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    raw = tmp_path_factory.mktemp("raw")
-    simulate_studies(raw)
-    return raw
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    readers = [item.path for item in items if "demo" in getattr(item, "fixturenames", ())]
+    items.sort(key=lambda item: item.path in readers and item.path != readers[0])
 
 
 @pytest.fixture(scope="session")
-def demo(
-    tmp_path_factory: pytest.TempPathFactory, simulated_raw: Path, make_warehouse: MakeWarehouse
-) -> tuple[Warehouse, Built]:
-    warehouse = make_warehouse(tmp_path_factory.mktemp("warehouse"), simulated_raw)
-    return warehouse, build([], warehouse)
+def built_demo(tmp_path_factory: pytest.TempPathFactory, make_warehouse: MakeWarehouse) -> tuple[Path, Built]:
+    """Folder with the raw files and the warehouse of the simulated studies, and what their build did."""
+    mine = tmp_path_factory.mktemp("demo")
+    base = tmp_path_factory.getbasetemp()
+    # Test processes of one run have their folders side by side.
+    run = base.parent if base.name.startswith("popen-") else base
+    with (run / "demo.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = run / "demo.pickle"
+        if not done.exists():
+            raw, root = mine / "raw", mine / "warehouse"
+            simulate_studies(raw)
+            built = build([], make_warehouse(root, raw))
+            shutil.copytree(mine, run / "demo_as_built")
+            done.write_bytes(pickle.dumps(built))
+            return mine, built
+    shutil.copytree(run / "demo_as_built", mine, dirs_exist_ok=True)
+    return mine, pickle.loads(done.read_bytes())
+
+
+@pytest.fixture(scope="session")
+def simulated_raw(built_demo: tuple[Path, Built]) -> Path:
+    return built_demo[0] / "raw"
+
+
+@pytest.fixture(scope="session")
+def demo(built_demo: tuple[Path, Built], make_warehouse: MakeWarehouse) -> tuple[Warehouse, Built]:
+    folder, built = built_demo
+    return make_warehouse(folder / "warehouse", folder / "raw"), built

@@ -17,7 +17,11 @@ from etl.simulate import WRITERS, simulate_studies
 from etl.sources import SOURCES
 from etl.sources.base import ExpressionBlock, Source, TranscriptomicSource
 
-NOT_READ = {"tahoe100m": ("gene_metadata", "sample_metadata"), "ctrpv2": ("averages",)}
+NOT_READ = {
+    "prism_secondary": ("collapsed",),
+    "tahoe100m": ("gene_metadata", "sample_metadata"),
+    "ctrpv2": ("averages",),
+}
 """Tables that complete another layout than the simulated one, or stand in for one that is there."""
 
 
