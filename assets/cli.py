@@ -18,6 +18,7 @@ from rich.table import Table as RichTable
 from assets.machine import usable_cpus
 from assets.resources import Warehouse
 from etl.accounting import RowAccount
+from etl.agreement.summary import overview
 from etl.errors import PerturbhouseError
 from etl.settings import Settings, settings_from
 from etl.warehouse.contents import table_contents
@@ -236,6 +237,26 @@ def export(
 
     n_rows = write(table, out, redistributable_only=redistributable_only, root=_settings(root, None).root)
     console.print(f"{n_rows:,} rows of {table} written to {out}.")
+
+
+@app.command()
+def agreement(
+    metric: Annotated[
+        str, typer.Option(help="Metric, such as direction_agreement; see `describe mart/agreement_summary`.")
+    ] = "spearman_log2_fold_change",
+    root: Root = None,
+) -> None:
+    """Print how far every two datasets say the same, beside baselines, with intervals over compounds."""
+    settings = _settings(root, None)
+    table = overview(scan("mart/agreement_summary", root=settings.root).collect(), metric)
+    shown = RichTable(title=f"{metric}: mean [95 % interval]", title_justify="left")
+    for name in table.columns:
+        is_name = name == "datasets"
+        shown.add_column(name.replace("_", " "), justify="left" if is_name else "right", no_wrap=is_name)
+    for row in table.iter_rows():
+        shown.add_row(*map(str, row))
+    console.print(shown)
+    console.print(f"More for people: {settings.root}/reports/agreement.html")
 
 
 @app.command(name="l1000-signatures")

@@ -74,6 +74,11 @@ def shared(table: Table, *upstream: Table) -> dict[str, Any]:
     return facts(table, upstream) | {"pool": table.name.replace("/", "_")}
 
 
+def shared_spec(table: Table, *upstream: Table, description: str) -> dg.AssetSpec:
+    """Return the specification of one of several tables over all datasets that are computed together."""
+    return dg.AssetSpec(**facts(table, upstream), description=description)
+
+
 def effect_spec(table: Table, *upstream: Table, description: str) -> dg.AssetSpec:
     """Return the specification of one effect table: one partition per fit unit.
 

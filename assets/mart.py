@@ -7,13 +7,20 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
-from assets.definition import effect_spec, per_dataset, shared
+from assets.agreement_plot import forest, heatmap
+from assets.definition import effect_spec, per_dataset, shared, shared_spec
 from assets.partitions import unit_of
 from assets.resources import Warehouse, not_applicable, source_of
 from etl.accounting import RowAccount, total
-from etl.agreement.compare import compare, status_account
+from etl.agreement.baselines import N_CONTEXTS, N_PEERS, SEED
+from etl.agreement.compare import status_account
 from etl.agreement.matching import match_conditions
+from etl.agreement.measure import loader, measure
+from etl.agreement.replicates import replicate_account
+from etl.agreement.replicates import replicate_agreement as compare_replicates
+from etl.agreement.report import agreement_report
 from etl.agreement.screens import agreement_account, compare_screens
+from etl.agreement.summary import summarize, summary_account
 from etl.dose_response.reconcile import reconcile, reconciliation_account
 from etl.effects.fit_unit import fit_context
 from etl.errors import PerturbhouseError
@@ -21,23 +28,31 @@ from etl.harmonize.screens import harmonize_curves
 from etl.sources import SOURCES
 from etl.sources.base import ScreenSource, TranscriptomicSource
 from etl.validation import check_reported
-from etl.warehouse.fit_units import EFFECT_TABLES
+from etl.warehouse.fit_units import EFFECT_TABLES, fit_units
 from etl.warehouse.measurements import measurements_by_compound
-from etl.warehouse.scan import expression_matrix
+from etl.warehouse.replicate_profiles import replicate_profiles
+from etl.warehouse.reports import write_report
+from etl.warehouse.scan import exists, expression_matrix
+from schemas.core.compound import COMPOUND
 from schemas.core.compound_name import COMPOUND_NAME
+from schemas.core.context import CONTEXT
 from schemas.core.context_name import CONTEXT_NAME
 from schemas.core.expression import EXPRESSION
 from schemas.core.sample import SAMPLE
 from schemas.core.viability import VIABILITY
 from schemas.mart.agreement import AGREEMENT
+from schemas.mart.agreement_baseline import AGREEMENT_BASELINE
+from schemas.mart.agreement_summary import AGREEMENT_SUMMARY
 from schemas.mart.condition import CONDITION
 from schemas.mart.condition_match import CONDITION_MATCH
 from schemas.mart.differential_expression import DIFFERENTIAL_EXPRESSION
 from schemas.mart.dose_response import DOSE_RESPONSE
 from schemas.mart.gene_variance import GENE_VARIANCE
 from schemas.mart.null_calibration import NULL_CALIBRATION
+from schemas.mart.replicate_agreement import REPLICATE_AGREEMENT
 from schemas.mart.replicate_effect import REPLICATE_EFFECT
 from schemas.mart.response_reconciliation import RESPONSE_RECONCILIATION
+from schemas.mart.retrieval import RETRIEVAL
 from schemas.mart.screen_agreement import SCREEN_AGREEMENT
 from schemas.reported import ReportedCurve
 
@@ -160,12 +175,111 @@ def condition_match(context: dg.AssetExecutionContext, warehouse: Warehouse) -> 
     return warehouse.publish(context, CONDITION_MATCH, pairs, account)
 
 
-@dg.asset(**shared(AGREEMENT, CONDITION_MATCH, DIFFERENTIAL_EXPRESSION))
-def agreement(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
-    """How far matched conditions say the same, metric by metric."""
-    effects = warehouse.scan_all(DIFFERENTIAL_EXPRESSION)
-    measured = compare(warehouse.read_all(CONDITION_MATCH), effects)
-    return warehouse.publish(context, AGREEMENT, measured, status_account(measured))
+class AgreementConfig(dg.Config):
+    """What matched conditions and replicates are compared with."""
+
+    n_peers: int = Field(default=N_PEERS, ge=0, description="Peers looked at one by one, at most; 0: all.")
+    n_contexts: int = Field(default=N_CONTEXTS, ge=0, description="Other contexts looked at, at most.")
+    seed: int = Field(default=SEED, description="Of the choice of peers.")
+
+
+@dg.multi_asset(
+    name="compare_datasets",
+    specs=[
+        shared_spec(
+            AGREEMENT,
+            CONDITION_MATCH,
+            DIFFERENTIAL_EXPRESSION,
+            description="How far matched conditions say the same, metric by metric.",
+        ),
+        shared_spec(
+            AGREEMENT_BASELINE,
+            CONDITION_MATCH,
+            DIFFERENTIAL_EXPRESSION,
+            description="What they would score if the treatment did not matter: peers, centroids, elsewhere.",
+        ),
+        shared_spec(
+            RETRIEVAL,
+            CONDITION_MATCH,
+            DIFFERENTIAL_EXPRESSION,
+            description="Whether a condition finds its own compound in another dataset.",
+        ),
+    ],
+    pool="mart_agreement",
+)
+def agreement(
+    context: dg.AssetExecutionContext, config: AgreementConfig, warehouse: Warehouse
+) -> Iterator[dg.MaterializeResult]:
+    """Compare the profiles of matched conditions, and hold the result against baselines."""
+    accounts: list[RowAccount] = []
+    with warehouse.publishing(context, AGREEMENT, AGREEMENT_BASELINE, RETRIEVAL) as publication:
+        conditions = warehouse.read_all(CONDITION)
+        for measured in measure(
+            warehouse.read_all(CONDITION_MATCH),
+            conditions,
+            loader(conditions, warehouse.scan_all(DIFFERENTIAL_EXPRESSION)),
+            n_peers=config.n_peers,
+            n_contexts=config.n_contexts,
+            seed=config.seed,
+        ):
+            publication[AGREEMENT].add(measured.agreement)
+            publication[AGREEMENT_BASELINE].add(measured.baseline)
+            publication[RETRIEVAL].add(measured.retrieval)
+            accounts.append(status_account(measured.agreement))
+    yield publication.describe(AGREEMENT, total(accounts) if accounts else None)
+    yield publication.describe(AGREEMENT_BASELINE)
+    yield publication.describe(RETRIEVAL)
+
+
+@dg.asset(**shared(REPLICATE_AGREEMENT, REPLICATE_EFFECT, GENE_VARIANCE, SAMPLE))
+def replicate_agreement(
+    context: dg.AssetExecutionContext, config: AgreementConfig, warehouse: Warehouse
+) -> dg.MaterializeResult:
+    """How far single treated samples of one condition say the same."""
+    accounts: list[RowAccount] = []
+    with warehouse.publishing(context, REPLICATE_AGREEMENT) as publication:
+        # Where every fit failed there is no such table.
+        has_effects = exists(REPLICATE_EFFECT, root=warehouse.root)
+        for unit in fit_units(root=warehouse.root) if has_effects else ():
+            samples, read = replicate_profiles(unit.dataset_id, unit.context_id, root=warehouse.root)
+            rows = compare_replicates(
+                unit.dataset_id, unit.context_id, samples, read, n_peers=config.n_peers, seed=config.seed
+            )
+            publication[REPLICATE_AGREEMENT].add(rows)
+            accounts.append(replicate_account(rows))
+    return publication.describe(REPLICATE_AGREEMENT, total(accounts) if accounts else None)
+
+
+@dg.asset(
+    **shared(
+        AGREEMENT_SUMMARY, CONDITION_MATCH, AGREEMENT, AGREEMENT_BASELINE, RETRIEVAL, REPLICATE_AGREEMENT
+    )
+)
+def agreement_summary(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
+    """How far two datasets, or the replicates of one, say the same on average, with intervals."""
+    matches, measured, baseline, retrieval, replicates = (
+        warehouse.read_all(table)
+        for table in (CONDITION_MATCH, AGREEMENT, AGREEMENT_BASELINE, RETRIEVAL, REPLICATE_AGREEMENT)
+    )
+    rows = summarize(matches, measured, baseline, retrieval, replicates)
+    result = warehouse.publish(context, AGREEMENT_SUMMARY, rows, summary_account(rows))
+    page = agreement_report(
+        rows,
+        measured,
+        baseline,
+        matches,
+        compounds=warehouse.names(COMPOUND, "compound_id"),
+        contexts=warehouse.names(CONTEXT, "context_id"),
+        made_on=f"run {context.run.run_id}",
+    )
+    return result._replace(
+        metadata={
+            **(result.metadata or {}),
+            "report": dg.MetadataValue.path(write_report(warehouse.root, "agreement.html", page)),
+            "agreement": dg.MetadataValue.md(heatmap(rows)),
+            "against_baselines": dg.MetadataValue.md(forest(rows)),
+        }
+    )
 
 
 @dg.asset(**shared(SCREEN_AGREEMENT, DOSE_RESPONSE))

@@ -119,6 +119,11 @@ class Warehouse(dg.ConfigurableResource):
         """Return all rows of a table, ordered by its primary key; none where nothing has been written."""
         return self.scan_all(table).collect().sort(table.primary_key)
 
+    def names(self, table: Table, key: str) -> dict[str, str]:
+        """Return the names that a table of the warehouse gives to its ids."""
+        named = self.read_all(table).filter(pl.col("name").is_not_null()).select(key, "name")
+        return dict(named.iter_rows())
+
     def publish(
         self,
         context: dg.AssetExecutionContext,

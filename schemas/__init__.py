@@ -15,14 +15,18 @@ from schemas.core.sample_annotation import SAMPLE_ANNOTATION
 from schemas.core.source_file import SOURCE_FILE
 from schemas.core.viability import VIABILITY
 from schemas.mart.agreement import AGREEMENT
+from schemas.mart.agreement_baseline import AGREEMENT_BASELINE
+from schemas.mart.agreement_summary import AGREEMENT_SUMMARY
 from schemas.mart.condition import CONDITION
 from schemas.mart.condition_match import CONDITION_MATCH
 from schemas.mart.differential_expression import DIFFERENTIAL_EXPRESSION
 from schemas.mart.dose_response import DOSE_RESPONSE
 from schemas.mart.gene_variance import GENE_VARIANCE
 from schemas.mart.null_calibration import NULL_CALIBRATION
+from schemas.mart.replicate_agreement import REPLICATE_AGREEMENT
 from schemas.mart.replicate_effect import REPLICATE_EFFECT
 from schemas.mart.response_reconciliation import RESPONSE_RECONCILIATION
+from schemas.mart.retrieval import RETRIEVAL
 from schemas.mart.screen_agreement import SCREEN_AGREEMENT
 from schemas.table import Table
 
@@ -53,5 +57,9 @@ TABLES: dict[str, Table] = {
         SCREEN_AGREEMENT,
         CONDITION_MATCH,
         AGREEMENT,
+        AGREEMENT_BASELINE,
+        RETRIEVAL,
+        REPLICATE_AGREEMENT,
+        AGREEMENT_SUMMARY,
     )
 }

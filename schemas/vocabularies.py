@@ -198,7 +198,84 @@ CONTROL_SCOPES: Final = {
 
 AGREEMENT_METRICS: Final = {
     "spearman_log2_fold_change": "Spearman correlation of log2 fold changes over shared genes",
+    "pearson_log2_fold_change": "Pearson correlation of log2 fold changes over shared genes",
+    "cosine_log2_fold_change": "cosine of log2 fold changes over shared genes",
+    "spearman_t": "Spearman correlation of moderated t over shared genes",
+    "pearson_t": "Pearson correlation of moderated t over shared genes",
+    "cosine_t": "cosine of moderated t over shared genes",
+    "spearman_significant": "Spearman correlation of log2 fold changes over the significant genes of either "
+    "side (adjusted p < 0.05), mean of both",
     "direction_agreement": "share of equal signs over genes significant on both sides (adjusted p < 0.05)",
+    "direction_agreement_02": "the same over genes whose absolute log2 fold change exceeds 0.2 on both sides",
+    "overlap_50": "share of common genes among the 50 significant ones with the largest absolute effect",
+    "overlap_100": "the same of 100 genes",
+    "overlap_200": "the same of 200 genes",
+    "overlap_n": "the same of as many genes as the side with fewer significant ones has",
+    "signed_overlap_50": "share of common genes among the 50 highest and among the 50 lowest t, mean of both",
+}
+
+AGREEMENT_BASELINES: Final = {
+    "source_peers": "other compounds of its own dataset, same context, dose and time, one by one",
+    "target_peers": "other compounds of the other dataset, context, dose and time of its match, one by one",
+    "source_centroid": "mean profile of all other compounds of its own dataset, same context, dose and time",
+    "target_centroid": "mean profile of all other compounds of the other dataset, as its match was treated",
+    "other_contexts": "its own compound in other contexts of the other dataset, same time, nearest dose",
+    "both_different": "other compounds in these other contexts, same time and dose",
+}
+
+MATCH_SIDES: Final = {
+    "left": "the left condition of the match",
+    "right": "the right condition of the match",
+}
+
+SUMMARY_SIDES: Final = {
+    "both": "mean of both sides, or of the one that has a value",
+    **MATCH_SIDES,
+}
+
+SUMMARY_BASELINES: Final = {
+    "none": "no baseline: the observed values",
+    **AGREEMENT_BASELINES,
+    "chance": "what all orders of the candidates, equally likely, would give; of retrieval only",
+}
+
+RETRIEVAL_SIMILARITIES: Final = {
+    "cosine_log2_fold_change": "cosine of log2 fold changes",
+    "spearman_log2_fold_change": "Spearman correlation of log2 fold changes",
+    "cosine_t": "cosine of moderated t",
+    "spearman_t": "Spearman correlation of moderated t",
+}
+
+RETRIEVAL_POSITIVES: Final = {
+    "matched": "the conditions that are matched with the query: mutually nearest dose",
+    "compound": "all conditions of its compound, at any dose",
+}
+
+SUMMARY_METRICS: Final = {
+    **AGREEMENT_METRICS,
+    **{
+        f"{measure}_{similarity}": f"{words} by {how}, positives: matched conditions"
+        for measure, words in (
+            ("retrieval_rank", "normalized rank of the best positive"),
+            ("retrieval_first", "share of queries with a positive at rank 1"),
+            ("retrieval_auroc", "area under the ROC curve of retrieval"),
+        )
+        for similarity, how in RETRIEVAL_SIMILARITIES.items()
+    },
+}
+
+AGREEMENT_QUANTITIES: Final = {
+    "observed": "value of the metric",
+    "baseline": "value of the baseline, wherever it has one",
+    "delta": "observed minus baseline, only where both have a value: not the difference of the other means",
+    "percentile": "rank of the observed value among its peers, 0 to 1",
+}
+
+INTERVAL_STATUS: Final = {
+    "bca": "bias-corrected and accelerated bootstrap over compounds",
+    "percentile_fallback": "percentiles of the bootstrap: too few compounds for the acceleration",
+    "degenerate": "all compounds have the same value",
+    "not_estimable": "fewer than two compounds with a value",
 }
 
 AGREEMENT_STATUS: Final = {
@@ -206,6 +283,7 @@ AGREEMENT_STATUS: Final = {
     "too_few_genes": "fewer than two shared genes",
     "constant_profile": "one side does not vary",
     "no_shared_significant_gene": "no gene is significant on both sides",
+    "too_few_significant_genes": "a side has fewer significant genes than the metric needs",
 }
 
 SCREEN_METRICS: Final = {

@@ -30,7 +30,7 @@ QUANTITY_COLUMNS = ("dose_um", "time_h")
 
 
 def match(
-    conditions: pl.DataFrame | pl.LazyFrame, *, max_fold: float = 10.0, min_compounds: int = 1
+    conditions: pl.DataFrame | pl.LazyFrame, *, max_fold: float = 10.0, min_compounds: int = 10
 ) -> pl.DataFrame:
     """Pair conditions of different datasets: same compound, context and time, mutually nearest dose.
 
@@ -44,7 +44,7 @@ def match(
     4. at least ``min_compounds`` distinct compounds match in the same dataset pair, context and time, counted
        after the threshold.
 
-    The reference paper asks for 10 compounds in step 4; here the caller chooses.
+    Ten compounds in step 4 is the rule of the reference paper.
 
     Args:
         conditions: one row per condition: ``dataset_id``, ``context_id``, ``compound_id`` (String),
@@ -71,9 +71,9 @@ def match(
     ...     "dose_um": [1.0, 10.0, 0.1, 20.0],
     ...     "time_h": [24.0] * 4,
     ... })
-    >>> match(conditions).select("left_dose_um", "right_dose_um", "fold").rows()
+    >>> match(conditions, min_compounds=1).select("left_dose_um", "right_dose_um", "fold").rows()
     [(1.0, 0.1, 10.0), (10.0, 20.0, 2.0)]
-    >>> match(conditions, max_fold=3).select("left_dose_um", "right_dose_um", "fold").rows()
+    >>> match(conditions, max_fold=3, min_compounds=1).select("left_dose_um", "right_dose_um", "fold").rows()
     [(10.0, 20.0, 2.0)]
     """
     if math.isnan(max_fold) or max_fold < 1:
@@ -121,7 +121,17 @@ def match_conditions(conditions: pl.DataFrame) -> tuple[pl.DataFrame, RowAccount
     """
     estimable = conditions.filter("is_estimable")
     n_eligible = eligible(estimable).collect().height
-    matches = match(estimable).with_columns(rule_version=pl.lit(RULE_VERSION))
+    n_treated = conditions.select("condition_id", "n_treated")
+    matches = match(estimable, min_compounds=1).with_columns(
+        n_compounds=pl.col("compound_id")
+        .n_unique()
+        .over("left_dataset_id", "right_dataset_id", "context_id", "time_h")
+        .cast(pl.Int32),
+        rule_version=pl.lit(RULE_VERSION),
+    )
+    for side in ("left", "right"):
+        of_side = n_treated.rename({"condition_id": f"{side}_condition_id", "n_treated": f"{side}_n_treated"})
+        matches = matches.join(of_side, on=f"{side}_condition_id", how="left", maintain_order="left")
     account = RowAccount(
         n_in=conditions.height,
         n_out=n_eligible,

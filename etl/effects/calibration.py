@@ -9,14 +9,20 @@ usually have (or as were held out, if fewer), on different plates where there ar
 right their p-values are uniform. Spatial effects and correlated wells show as an excess of small ones;
 outlier wells, which stand among the controls too and raise the variance, as few moderate and too many
 extreme ones.
+
+Their profiles are compared, too: null conditions without a plate in common share nothing, so that their
+correlation over genes is zero on average. Wells that differ for a reason which is no treatment (their place
+on the plate) make some pairs alike and others opposite: its standard error rises. Null conditions on one
+plate share its other vehicle samples, which makes them alike: that is what shared controls are worth.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+from scipy import special, stats
 
 from etl.arrays import IntArray
 from etl.effects.design import Labels
@@ -52,6 +58,14 @@ class Calibration:
     """Share of tests with adjusted p-value below 0.05."""
     inflation: float
     """Median of squared normal scores over that of a uniform."""
+    n_pairs_apart: int
+    """Pairs of null conditions without a plate in common."""
+    agreement_apart: float
+    """Mean Spearman correlation of their fold changes; 0 if nothing but chance makes them alike."""
+    agreement_apart_se: float
+    """Its standard error, from leaving out one null condition at a time."""
+    agreement_same_plate: float
+    """The same mean over pairs with a plate in common."""
     histogram: IntArray
     """Tests in 20 bins of p-value; empty where there is none."""
 
@@ -115,7 +129,9 @@ def null_calibration(
         return replace(calibration, n_control=n_control)
     tests = ModeratedTests(fit.total_df)
     p_values, n_significant = [], 0
+    profiles = []
     for part in fit.blocks():
+        profiles.append(np.asarray(part.log2_fold_change, dtype=np.float32))
         p, adjusted = tests.p_values(part.log2_fold_change, part.standard_error)
         p_values.append(p[np.isfinite(p)])
         n_significant += int(np.count_nonzero(adjusted < SIGNIFICANCE))
@@ -134,8 +150,43 @@ def null_calibration(
         share_below_0_001=float(np.mean(p < 0.001)),
         share_significant=n_significant / p.size,
         inflation=float(special.ndtri(median / 2) ** 2) / NORMAL_MEDIAN,
+        **_agreement(np.concatenate(profiles), _plates_of(null, np.asarray(plate))[fit.estimable]),
         histogram=np.histogram(p, bins=BINS, range=(0.0, 1.0))[0],
     )
+
+
+def _plates_of(null: IntArray, plate: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
+    """Say which plates each null condition is on; shape (conditions, plates)."""
+    _, code = np.unique(plate, return_inverse=True)
+    is_on = np.zeros((null.max() + 1, code.max() + 1), dtype=np.bool_)
+    is_on[null[null >= 0], code[null >= 0]] = True
+    return is_on
+
+
+def _agreement(profiles: npt.NDArray[np.float32], is_on: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """Return mean rank correlations of null conditions with and without a plate in common."""
+    finite = np.isfinite(profiles).all(axis=0)
+    rho = np.corrcoef(stats.rankdata(profiles[:, finite], axis=1)) if finite.sum() > 1 else None
+    n = len(profiles)
+    if rho is None or n < 2:
+        rho = np.full((n, n), np.nan)
+    is_shared = (is_on.astype(np.int64) @ is_on.T.astype(np.int64)) > 0
+    is_pair = ~np.eye(n, dtype=np.bool_) & np.isfinite(rho)
+    apart, together = is_pair & ~is_shared, is_pair & is_shared
+    values = np.where(apart, rho, 0.0)
+    n_apart = int(apart.sum()) // 2
+    mean = values.sum() / 2 / n_apart if n_apart else np.nan
+    left_pairs = n_apart - apart.sum(axis=1)
+    has_rest = left_pairs > 0
+    without = (values.sum() / 2 - values.sum(axis=1))[has_rest] / left_pairs[has_rest]
+    m = len(without)
+    error = np.sqrt((m - 1) / m * np.square(without - without.mean()).sum()) if m > 1 else np.nan
+    return {
+        "n_pairs_apart": n_apart,
+        "agreement_apart": float(mean),
+        "agreement_apart_se": float(error),
+        "agreement_same_plate": float(rho[together].mean()) if together.any() else np.nan,
+    }
 
 
 def _null_conditions(
@@ -178,5 +229,9 @@ def _impossible(status: str, n_control: int) -> Calibration:
         share_below_0_001=np.nan,
         share_significant=np.nan,
         inflation=np.nan,
+        n_pairs_apart=0,
+        agreement_apart=np.nan,
+        agreement_apart_se=np.nan,
+        agreement_same_plate=np.nan,
         histogram=np.zeros(0, dtype=np.int64),
     )

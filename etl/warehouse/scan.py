@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import unquote
 
@@ -25,11 +26,15 @@ from etl.warehouse.delta import table_uri
 from etl.warehouse.staging import file_system
 from schemas import TABLES
 from schemas.core.expression import EXPRESSION
+from schemas.mart.replicate_effect import REPLICATE_EFFECT
 from schemas.table import Table
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
+
+LARGEST_IN_MEMORY: Final = 2**30
+"""Bytes of a matrix of single samples' effects from which on it lies in a file."""
 
 READERS: Final = 2
 """Threads that decode row groups: each holds one in memory."""
@@ -195,7 +200,7 @@ def expression_matrix(
         runs = _Runs(list(readers.map(_runs_of, groups)))
         if value_scale != "counts":
             dense = np.full((runs.samples.size, runs.genes.size), np.nan, dtype=np.float32)
-            fill = partial(_fill_dense, runs=runs, values=dense)
+            fill = partial(_fill_dense, runs=runs, values={"value": dense})
             list(readers.map(fill, groups, runs.of_group))
             return runs.samples, runs.genes, dense
         counts = runs.empty_counts(np.uint16 if largest <= np.iinfo(np.uint16).max else np.uint32)
@@ -205,6 +210,46 @@ def expression_matrix(
     if not _sort_genes(counts, runs.split_samples()):
         raise PerturbhouseError(f"{place}: a sample has a gene twice")
     return runs.samples, runs.genes, counts
+
+
+def replicate_matrices(
+    dataset_id: str, context_id: str, *, root: str = DEFAULT_ROOT
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the effects of the samples of one context: sample ids, gene ids, fold changes, standard errors.
+
+    Read like ``expression_matrix``. Above ``LARGEST_IN_MEMORY`` bytes the matrices lie in temporary files
+    that disappear with them, and are paged in as they are used.
+
+    Args:
+        dataset_id: the dataset.
+        context_id: the context.
+        root: warehouse root.
+
+    Returns:
+        sample ids, ascending, Int64; gene ids, ascending, Int32; log2 fold changes and moderated standard
+        errors, float32, samples × genes, NaN where there is no row.
+
+    Raises:
+        PerturbhouseError: the table has not been written.
+    """
+    groups, _ = _row_groups(REPLICATE_EFFECT, {"dataset_id": dataset_id, "context_id": context_id}, root)
+    with ThreadPoolExecutor(READERS) as readers:
+        runs = _Runs(list(readers.map(_runs_of, groups)))
+        shape = (runs.samples.size, runs.genes.size)
+        effects, errors = _nan_matrix(shape), _nan_matrix(shape)
+        values = {"log2_fold_change": effects, "standard_error": errors}
+        list(readers.map(partial(_fill_dense, runs=runs, values=values), groups, runs.of_group))
+    return runs.samples, runs.genes, effects, errors
+
+
+def _nan_matrix(shape: tuple[int, int]) -> np.ndarray:
+    """Return a float32 matrix of NaN, in a temporary file if it is large."""
+    if 4 * shape[0] * shape[1] <= LARGEST_IN_MEMORY:
+        return np.full(shape, np.nan, dtype=np.float32)
+    with TemporaryFile() as file:
+        matrix = np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
+    matrix[:] = np.nan
+    return matrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,14 +349,15 @@ class _Runs:
         return np.flatnonzero(np.bincount(self._row) > 1)
 
 
-def _fill_dense(group: _RowGroup, own: np.ndarray, runs: _Runs, values: np.ndarray) -> None:
-    gene, value = group.read("gene_id", "value")
+def _fill_dense(group: _RowGroup, own: np.ndarray, runs: _Runs, values: Mapping[str, np.ndarray]) -> None:
+    gene, *read = group.read("gene_id", *values)
     column = runs.columns(gene)
-    for start, stop, row, _ in own.tolist():
-        if stop - start == values.shape[1]:  # every gene, in order
-            values[row] = value[start:stop]
-        else:
-            values[row, column[start:stop]] = value[start:stop]
+    for matrix, value in zip(values.values(), read, strict=True):
+        for start, stop, row, _ in own.tolist():
+            if stop - start == matrix.shape[1]:  # every gene, in order
+                matrix[row] = value[start:stop]
+            else:
+                matrix[row, column[start:stop]] = value[start:stop]
 
 
 def _fill_counts(group: _RowGroup, own: np.ndarray, runs: _Runs, counts: SparseCounts) -> bool:

@@ -20,6 +20,12 @@ class ConditionMatch(Rows):
     right_dose_um: pl.Float64 = dose_um()
     fold: pl.Float64 = field("Larger dose divided by the smaller.", ge=1)
     is_exact: bool = field("Whether both doses are equal.")
+    n_compounds: pl.Int32 = field(
+        "Compounds that match in the same pair of datasets, context and time; the usual rule asks for 10.",
+        ge=1,
+    )
+    left_n_treated: pl.Int32 = field("Treated samples behind the left condition.", ge=0)
+    right_n_treated: pl.Int32 = field("Treated samples behind the right condition.", ge=0)
     rule_version: str = field("Version of the matching rule, see docs/methods/agreement.md.")
 
 

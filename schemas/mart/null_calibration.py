@@ -35,6 +35,23 @@ class NullCalibration(Rows):
         ge=0,
         nullable=True,
     )
+    n_pairs_apart: pl.Int64 = field("Pairs of null conditions without a plate in common.", ge=0)
+    agreement_apart: pl.Float64 = field(
+        "Mean Spearman correlation of their fold changes over genes; 0 where only chance makes them alike. "
+        "Null without such a pair.",
+        ge=-1,
+        le=1,
+        nullable=True,
+    )
+    agreement_apart_se: pl.Float64 = field(
+        "Its standard error, from leaving out one null condition at a time.", ge=0, nullable=True
+    )
+    agreement_same_plate: pl.Float64 = field(
+        "The same mean over pairs with a plate in common: what shared vehicle samples make of nothing.",
+        ge=-1,
+        le=1,
+        nullable=True,
+    )
     histogram: pl.List(pl.Int64) = field(  # type: ignore[valid-type]
         "Tests by p-value in 20 bins of equal width, from 0 to 1; empty where there is no test."
     )

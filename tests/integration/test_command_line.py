@@ -121,6 +121,17 @@ def test_a_failed_dataset_is_named_and_the_exit_code_is_1(tmp_path: Path) -> Non
     assert "Traceback" not in shown.stderr
 
 
+def test_agreement_is_one_row_per_pair_of_datasets_and_of_replicates(root: str) -> None:
+    shown = perturbhouse("agreement", "--metric", "direction_agreement", "--root", root)
+    assert shown.returncode == 0, shown.stderr
+    assert "l1000_ljp005 –" in shown.stdout
+    assert "replicates of" in shown.stdout
+    assert f"{root}/reports/agreement.html" in shown.stdout.replace("\n", "")
+    refused = perturbhouse("agreement", "--metric", "nothing", "--root", root)
+    assert refused.returncode == 1
+    assert "no metric 'nothing'" in refused.stderr
+
+
 def test_triples_are_one_row_per_compound_and_line(root: str, tmp_path: Path) -> None:
     out = tmp_path / "triples.csv"
     shown = perturbhouse("triples", "ccle_2015", "auc", str(out), "--root", root)

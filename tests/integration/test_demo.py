@@ -124,6 +124,36 @@ def test_the_same_treatment_agrees_between_datasets_and_different_compounds_do_n
     assert np.mean(different) < 0.15
 
 
+def test_matches_agree_more_than_other_compounds_do_and_the_report_says_so(demo: Demo) -> None:
+    root = demo[0].root
+    summary = scan("mart/agreement_summary", root=root).filter(
+        context_id="", metric="spearman_t", quantity="delta", side="both", max_fold=10.0
+    )
+    rows = summary.filter(pl.col("left_dataset_id") != pl.col("right_dataset_id")).collect()
+    for baseline in ("target_peers", "both_different"):
+        given = rows.filter(pl.col("n_rows") > 0, baseline=baseline)
+        assert given.height == 3
+        assert (given["ci_low"] > 0).all(), baseline
+    ranks = scan("mart/retrieval", root=root).filter(similarity="cosine_t", positives="matched").collect()
+    assert ranks["normalized_rank"].mean() > 0.75 > ranks["normalized_rank_null"].mean()
+    replicates = scan("mart/replicate_agreement", root=root).filter(metric="spearman_t").collect()
+    assert replicates.filter(dataset_id="l1000_ljp005")["peer_delta"].mean() > 0.1
+    assert (replicates["n_pairs"] <= replicates["n_pairs_possible"]).all()
+    page = (Path(root) / "reports" / "agreement.html").read_text()
+    assert "l1000_ljp005" in page
+    assert "http" not in page
+
+
+def test_vehicle_agrees_with_vehicle_by_chance_only(demo: Demo) -> None:
+    units = scan("mart/null_calibration", root=demo[0].root).collect()
+    apart = units.filter(pl.col("n_pairs_apart") > 0)
+    assert apart.height >= 5
+    assert apart["agreement_apart"].abs().max() < 0.1
+    assert abs(apart["agreement_apart"].mean()) < 0.03
+    same_plate = units["agreement_same_plate"].drop_nulls()
+    assert same_plate.mean() > 0.05, "vehicle samples that two share make them alike"
+
+
 def test_drugseq_effects_recover_the_planted_ones(demo: Demo, simulated_raw: Path) -> None:
     root = demo[0].root
     truth = pl.read_parquet(simulated_raw / "drugseq_kp6490" / "truth" / "effects.parquet")

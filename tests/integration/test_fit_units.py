@@ -94,6 +94,19 @@ def test_a_unit_fails_alone_and_the_next_build_makes_only_it(
     assert set(third.fresh_units) == {LARGER, SMALLER}
 
 
+def test_where_every_unit_fails_the_shared_tables_are_written_without_effects(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise PerturbhouseError("no fit today")
+
+    monkeypatch.setattr(assets.mart, "fit_context", broken)
+    built = build([PHASE1], warehouse)
+    assert set(built.failed_units) == {LARGER, SMALLER}
+    for name in ("agreement", "replicate_agreement", "agreement_summary"):
+        assert scan(f"mart/{name}", root=warehouse.root).collect().is_empty(), name
+
+
 def test_an_error_for_the_user_is_told_in_its_own_words(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from polars.testing import assert_frame_equal
 from assets.build import build
 from assets.resources import Warehouse
 from etl.warehouse.contents import table_contents
+from etl.warehouse.reports import write_report
 from etl.warehouse.scan import matrix, scan
 from etl.warehouse.sql import query
 
@@ -75,3 +76,10 @@ def test_a_warehouse_in_an_object_store_holds_the_same_tables(
     assert matrix("l1000_ljp005", root=bucket).values.shape == (162, 978)
     assert query("SELECT count(*) AS n FROM core.sample", root=bucket)["n"].item() == 377
     assert {content.name for content in table_contents(root=bucket)} >= {"core/gene", "mart/condition"}
+    page = '<p>µM, "quoted"\n1,2\n</p>\n'
+    where = write_report(bucket, "page.html", page)
+    assert where == f"{bucket}/reports/page.html"
+    stored = boto3.client("s3", region_name="us-east-1").get_object(
+        Bucket="perturbhouse", Key="warehouse/reports/page.html"
+    )
+    assert stored["Body"].read().decode() == page

@@ -32,6 +32,10 @@ def calibration(context_id: str, share: float | None, n_tests: int = 10_000) -> 
         "share_below_0_001": share and share / 50,
         "share_significant": 0.0 if tested else None,
         "inflation": 1.0 if tested else None,
+        "n_pairs_apart": 1 if tested else 0,
+        "agreement_apart": 0.0 if tested else None,
+        "agreement_apart_se": None,
+        "agreement_same_plate": None,
         "histogram": np.full(20, n_tests // 20).tolist() if tested else [],
     }
 

@@ -1,6 +1,7 @@
 """Codes that the statistics give are those the tables declare."""
 
 from etl.agreement import compare
+from etl.agreement.similarity import METRICS
 from etl.effects.design import ContrastStatus, ControlScope
 from schemas.vocabularies import AGREEMENT_METRICS, AGREEMENT_STATUS, CONTROL_SCOPES, ESTIMABILITY
 
@@ -11,6 +12,11 @@ def test_estimability_is_what_a_design_can_say_and_what_a_fit_unit_adds() -> Non
 
 
 def test_agreement_codes_are_those_of_the_comparison() -> None:
-    assert set(AGREEMENT_METRICS) == {compare.SPEARMAN, compare.DIRECTION}
-    reasons = {compare.TOO_FEW_GENES, compare.CONSTANT_PROFILE, compare.NO_SHARED_SIGNIFICANT_GENE}
+    assert tuple(AGREEMENT_METRICS) == METRICS
+    reasons = {
+        compare.TOO_FEW_GENES,
+        compare.CONSTANT_PROFILE,
+        compare.NO_SHARED_SIGNIFICANT_GENE,
+        compare.TOO_FEW_SIGNIFICANT_GENES,
+    }
     assert set(AGREEMENT_STATUS) == {compare.OK, *reasons}

@@ -13,14 +13,17 @@ from etl.agreement import compare as module
 from etl.agreement.compare import RESULT_SCHEMA, compare
 from etl.agreement.matching import match
 from etl.errors import BadInputError
+from schemas.vocabularies import AGREEMENT_METRICS
 
 NAN = np.nan
 EFFECTS = {
     "condition_id": pl.Int64,
     "gene_id": pl.Int32,
     "log2_fold_change": pl.Float32,
+    "standard_error": pl.Float32,
     "p_value_adjusted": pl.Float32,
 }
+RHO, DIRECTION = "spearman_log2_fold_change", "direction_agreement"
 
 
 def pair(left: int, right: int, **other: str) -> dict[str, Any]:
@@ -30,7 +33,9 @@ def pair(left: int, right: int, **other: str) -> dict[str, Any]:
 
 def long(profiles: dict[int, dict[int, tuple[float | None, float | None]]]) -> pl.LazyFrame:
     rows = [
-        (condition, gene, *value) for condition, genes in profiles.items() for gene, value in genes.items()
+        (condition, gene, effect, 0.5, p)
+        for condition, genes in profiles.items()
+        for gene, (effect, p) in genes.items()
     ]
     return pl.LazyFrame(rows, schema=EFFECTS, orient="row")
 
@@ -58,11 +63,42 @@ def test_value_genes_and_status(left: Any, right: Any, rho: Any, direction: Any)
     direction = direction or (None, 0, "no_shared_significant_gene")
     where = (1, 2, "a", "b", "CVCL_0023", "X")
     expected = pl.DataFrame(
-        [(*where, "direction_agreement", *direction), (*where, "spearman_log2_fold_change", *rho)],
+        [(*where, DIRECTION, *direction), (*where, RHO, *rho)],
         schema=RESULT_SCHEMA,
         orient="row",
     )
-    assert_frame_equal(result, expected)
+    assert_frame_equal(result.filter(pl.col("metric").is_in([RHO, DIRECTION])), expected)
+
+
+def test_every_metric_has_a_row_and_a_reason_where_it_has_no_value() -> None:
+    profile = {gene: (gene / 7, 0.01 if gene < 60 else 0.5) for gene in range(1, 120)}
+    few = {1: (1.0, 0.01), 2: (2.0, 0.5)}
+    effects = long({1: profile, 2: profile, 3: few, 4: few})
+    result = compare(pl.DataFrame([pair(1, 2), pair(3, 4), pair(1, 9)]), effects)
+    found = {
+        ids: dict(rows.select("metric", "status").iter_rows())
+        for ids, rows in result.partition_by("left_condition_id", "right_condition_id", as_dict=True).items()
+    }
+    assert all(set(one) == set(AGREEMENT_METRICS) for one in found.values())
+    many = {"overlap_100", "overlap_200"}
+    lists = {*many, "overlap_50", "spearman_significant"}
+    assert found[1, 2] == {m: "too_few_significant_genes" if m in many else "ok" for m in AGREEMENT_METRICS}
+    assert found[3, 4] == {m: "too_few_significant_genes" if m in lists else "ok" for m in AGREEMENT_METRICS}
+    assert set(found[1, 9].values()) == {
+        "too_few_genes",
+        "no_shared_significant_gene",
+        "too_few_significant_genes",
+    }
+    assert (result.filter(left_condition_id=1, right_condition_id=2, status="ok")["observed"] > 0.999).all()
+
+
+def test_a_gene_without_a_standard_error_is_not_measured() -> None:
+    effects = long({i: {1: (1.0, 0.01), 2: (2.0, 0.5), 3: (3.0, 0.5)} for i in (1, 2)})
+    lame = effects.with_columns(
+        standard_error=pl.when(condition_id=1, gene_id=3).then(pl.lit(0.0)).otherwise(0.5).cast(pl.Float32)
+    )
+    n_genes = compare(pl.DataFrame([pair(1, 2)]), lame).filter(metric=RHO)["n_genes"].item()
+    assert n_genes == 2
 
 
 def simulated(seed: int = 5) -> tuple[pl.DataFrame, pl.LazyFrame]:
@@ -84,6 +120,7 @@ def simulated(seed: int = 5) -> tuple[pl.DataFrame, pl.LazyFrame]:
     )
     effects = effects.with_columns(
         log2_fold_change=pl.Series(rng.normal(size=effects.height).round(1), dtype=pl.Float32),
+        standard_error=pl.Series(rng.uniform(0.1, 1, effects.height), dtype=pl.Float32),
         p_value_adjusted=pl.Series(rng.random(effects.height) ** 3, dtype=pl.Float32),
     ).with_columns(
         log2_fold_change=pl.when(pl.Series(rng.random(effects.height) > 0.1)).then("log2_fold_change")
@@ -94,12 +131,12 @@ def simulated(seed: int = 5) -> tuple[pl.DataFrame, pl.LazyFrame]:
 def test_every_pair_is_compared_on_its_own_genes() -> None:
     matches, effects = simulated()
     result = compare(matches, effects.select(*EFFECTS))
-    assert result.height == 2 * matches.height == 2 * 3 * 2 * 15
+    assert result.height == len(AGREEMENT_METRICS) * matches.height == len(AGREEMENT_METRICS) * 3 * 2 * 15
     assert result.schema == RESULT_SCHEMA
     profiles = {
         key: frame for (key,), frame in effects.collect().partition_by("condition_id", as_dict=True).items()
     }
-    for row in result.filter(metric="spearman_log2_fold_change").iter_rows(named=True):
+    for row in result.filter(metric=RHO).iter_rows(named=True):
         sides = [
             profiles[row[f"{side}_condition_id"]].select("gene_id", "log2_fold_change").drop_nulls()
             for side in ("left", "right")
@@ -133,19 +170,16 @@ def test_significance_thresholds_are_passed_on() -> None:
     effects = long({i: {1: (0.1, 0.01), 2: (2, 0.08), 3: (3, 0.01)} for i in (1, 2)})
 
     def n_genes(**options: float) -> int:
-        return compare(matches, effects, **options).filter(metric="direction_agreement")["n_genes"].item()
+        return compare(matches, effects, **options).filter(metric=DIRECTION)["n_genes"].item()
 
     assert n_genes() == 2
     assert n_genes(alpha=0.1) == 3
-    assert n_genes(alpha=0.1, min_abs_log2_fold_change=0.2) == 2
 
 
 def test_significance_is_each_sides_own() -> None:
     left = {1: (1, 0.01), 2: (1, 0.01), 3: (1, 0.5)}
     right = {1: (1, 0.5), 2: (-1, 0.01), 3: (1, 0.01)}
-    result = compare(pl.DataFrame([pair(1, 2)]), long({1: left, 2: right})).filter(
-        metric="direction_agreement"
-    )
+    result = compare(pl.DataFrame([pair(1, 2)]), long({1: left, 2: right})).filter(metric=DIRECTION)
     assert result.select("observed", "n_genes").row(0) == (0.0, 1)
 
 
@@ -156,7 +190,7 @@ def test_no_matches_give_no_rows() -> None:
 
 def test_a_gene_twice_in_a_condition_is_refused() -> None:
     effects = pl.concat([long({1: {1: (1, 1)}}), long({1: {1: (2, 1)}, 2: {1: (1, 1)}})])
-    with pytest.raises(BadInputError, match=r"gene_id.*condition 1"):
+    with pytest.raises(BadInputError, match=r"gene_id.*condition_id 1"):
         compare(pl.DataFrame([pair(1, 2)]), effects)
 
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from etl.agreement.matching import RULE_VERSION, eligible, match
+from etl.agreement import matching
+from etl.agreement.matching import RULE_VERSION, eligible
 from etl.errors import BadInputError
 
 SCHEMA = {
@@ -34,6 +35,11 @@ OUTPUT = [
     "fold",
     "is_exact",
 ]
+
+
+def match(frame: Any, **options: Any) -> pl.DataFrame:
+    """Match without asking for ten compounds, unless told to."""
+    return matching.match(frame, **{"min_compounds": 1, **options})
 
 
 def conditions(*rows: dict[str, Any]) -> pl.DataFrame:
@@ -318,3 +324,23 @@ def test_matches_are_those_of_a_double_loop_in_any_order(
     assert sorted(found.rows()) == sorted(brute_force(rows, max_fold, min_compounds))
     shuffled = pl.DataFrame(data.draw(st.permutations(rows)), schema=SCHEMA)
     assert_frame_equal(match(shuffled, max_fold=max_fold, min_compounds=min_compounds), found)
+
+
+def test_ten_compounds_in_a_context_and_time_are_asked_for_unless_told_otherwise() -> None:
+    rows = [
+        {"dataset_id": dataset, "compound_id": f"X{i}", "context_id": context}
+        for dataset in "ab"
+        for context, n in (("CVCL_0023", 10), ("CVCL_0031", 9))
+        for i in range(n)
+    ]
+    frame = conditions(*rows)
+    assert set(matching.match(frame)["context_id"]) == {"CVCL_0023"}
+    assert matching.match(frame, min_compounds=9).height == 19
+
+
+def test_stored_matches_say_how_many_compounds_and_wells_are_behind_them() -> None:
+    frame = conditions({"dataset_id": "a"}, {"dataset_id": "b"}, {"dataset_id": "b", "compound_id": "Y"})
+    told = frame.with_columns(is_estimable=pl.lit(value=True), n_treated=pl.Series([2, 5, 7], dtype=pl.Int32))
+    matches, account = matching.match_conditions(told)
+    assert matches.select("n_compounds", "left_n_treated", "right_n_treated").rows() == [(1, 2, 5)]
+    assert account.noted == {"matched pairs": 1}

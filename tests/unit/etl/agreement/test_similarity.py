@@ -1,113 +1,168 @@
-"""Each measure against SciPy or a plain loop, its edge rules, and profiles of known agreement."""
+"""Every metric against SciPy and plain sets, pair by pair, with ties and without; known agreement."""
 
 import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
-from scipy.stats import ConstantInputWarning, spearmanr
+from scipy.stats import pearsonr, rankdata, spearmanr
 
-from etl.agreement.similarity import direction_agreement, spearman
+from etl.agreement.similarity import (
+    CONTINUOUS,
+    METRICS,
+    Signatures,
+    correlations,
+    discrete,
+    products,
+    rank_rows,
+)
 
 NAN = np.nan
 
 
-def scipy_spearman(left: np.ndarray, right: np.ndarray) -> tuple[float, int]:
-    """One row through SciPy, on the genes finite on both sides."""
-    shared = np.isfinite(left) & np.isfinite(right)
-    if shared.sum() < 2:
-        return NAN, int(shared.sum())
+def block(
+    rng: np.random.Generator, n_rows: int, n_genes: int, share: float, digits: int | None = None
+) -> Signatures:
+    effect = rng.normal(size=(n_rows, n_genes)).astype(np.float32)
+    t = (effect * rng.uniform(0.5, 2, effect.shape)).astype(np.float32)
+    if digits is not None:
+        effect, t = effect.round(digits), t.round(digits)
+    return Signatures(effect, t, rng.random(effect.shape) < share)
+
+
+def correlation(x: np.ndarray, y: np.ndarray, how: str) -> float:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConstantInputWarning)
-        return float(spearmanr(left[shared], right[shared]).statistic), int(shared.sum())
+        warnings.simplefilter("ignore")
+        if how == "spearman":
+            return float(spearmanr(x, y).statistic) if len(x) > 1 else NAN
+        if how == "pearson":
+            return float(pearsonr(x, y).statistic)
+    return float(x @ y / np.sqrt((x @ x) * (y @ y)))
 
 
-def few_values(draw_from: list[float]) -> st.SearchStrategy[np.ndarray]:
-    """Two stacked arrays of pairs × genes with ties, gaps and infinities."""
-    shape = st.tuples(st.just(2), st.integers(1, 4), st.integers(0, 12))
-    return shape.flatmap(lambda s: hnp.arrays(np.float32, s, elements=st.sampled_from(draw_from)))
+def top(x: np.ndarray, among: np.ndarray, k: int) -> set[int]:
+    genes = np.flatnonzero(among)
+    return set(genes[np.argsort(-np.abs(x[genes]), kind="stable")][:k].tolist())
 
 
-@settings(max_examples=150, deadline=None)
-@given(few_values([-2.0, -1.0, -0.0, 0.0, 0.5, 0.5, 3.0, 1e-30, NAN, np.inf, -np.inf]))
-def test_spearman_is_scipys_row_by_row(sides: np.ndarray) -> None:
-    expected = [scipy_spearman(left, right) for left, right in zip(*sides, strict=True)]
-    rho, n_genes = spearman(*sides)
-    np.testing.assert_allclose(rho, [e[0] for e in expected], atol=1e-14)
-    np.testing.assert_array_equal(n_genes, [e[1] for e in expected])
+def expected(a: Signatures, b: Signatures, i: int, j: int) -> dict[str, float]:
+    """Every metric of one pair, as it is defined."""
+    x, y = (s.log2_fold_change[r].astype(np.float64) for s, r in ((a, i), (b, j)))
+    u, v = (s.t[r].astype(np.float64) for s, r in ((a, i), (b, j)))
+    mine, theirs = a.is_significant[i], b.is_significant[j]
+    found = {}
+    for name in CONTINUOUS:
+        how, _, value = name.partition("_")
+        found[name] = correlation(*((u, v) if value == "t" else (x, y)), how)
+    found["spearman_significant"] = (
+        correlation(x[mine], y[mine], "spearman") + correlation(x[theirs], y[theirs], "spearman")
+    ) / 2
+    both = mine & theirs
+    strong = both & (np.abs(x) > np.float32(0.2)) & (np.abs(y) > np.float32(0.2))
+    for name, among in (("direction_agreement", both), ("direction_agreement_02", strong)):
+        found[name] = float((np.sign(x) == np.sign(y))[among].mean()) if among.any() else NAN
+    n = min(mine.sum(), theirs.sum())
+    for name, k in (("overlap_50", 50), ("overlap_100", 100), ("overlap_200", 200), ("overlap_n", n)):
+        is_given = 0 < k <= n
+        found[name] = len(top(x, mine, k) & top(y, theirs, k)) / k if is_given else NAN
+    k = min(50, len(x) // 2)
+    order = [np.argsort(w, kind="stable") for w in (u, v)]
+    ends = [set(order[0][part]) & set(order[1][part]) for part in (slice(k), slice(len(x) - k, None))]
+    found["signed_overlap_50"] = sum(map(len, ends)) / 2 / k if k else NAN
+    return found
 
 
-@pytest.mark.parametrize("share_missing", [0.0, 0.2])
-def test_spearman_is_scipys_on_profiles_of_realistic_size(share_missing: float) -> None:
-    rng = np.random.default_rng(1)
-    left, right = rng.normal(size=(2, 20, 978)).astype(np.float32).round(2)
-    left[rng.random(left.shape) < share_missing] = NAN
-    rho, n_genes = spearman(left, right)
-    expected = [scipy_spearman(a, b) for a, b in zip(left, right, strict=True)]
-    np.testing.assert_allclose(rho, [e[0] for e in expected], rtol=1e-12)
-    np.testing.assert_array_equal(n_genes, [e[1] for e in expected])
-    assert rho.dtype == np.float64
-    assert n_genes.dtype == np.int32
-
-
-def test_spearman_edges() -> None:
-    left = np.array([[1, 2, NAN, NAN], [5, 5, 5, 5], [1, 2, 3, 4], [1, NAN, 2, 3], [1, 1, 1, 9]])
-    right = np.array([[NAN, NAN, 1, 2], [1, 2, 3, 4], [7, 7, 7, 7], [1, 2, NAN, NAN], [4, 3, 2, NAN]])
-    rho, n_genes = spearman(left, right)
-    assert np.isnan(rho).all()  # disjoint, constant left, constant right, one gene, constant where shared
-    assert n_genes.tolist() == [0, 4, 4, 1, 3]
-
-
-def test_a_perfect_correlation_is_exactly_one() -> None:
-    values = np.random.default_rng(2).normal(size=(3, 20_000))
-    assert spearman(values, np.exp(values)).rho.tolist() == [1.0] * 3
-    assert spearman(values, -values).rho.tolist() == [-1.0] * 3
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    effects=few_values([-2.0, -0.2, -0.0, 0.0, 0.2, 0.5, NAN, np.inf]),
-    seed=st.integers(0, 100),
-    min_abs=st.sampled_from([0.0, 0.2]),
+@pytest.mark.parametrize(
+    ("n_genes", "share", "digits"),
+    [
+        (977, 0.3, None),
+        (977, 0.3, 1),
+        (977, 0.6, 4),
+        (977, 0.2, 3),
+        (300, 0.9, 2),
+        (130, 0.05, None),
+        (64, 0.02, 0),
+        (3, 0.5, None),
+    ],
 )
-def test_direction_is_that_of_a_plain_loop(effects: np.ndarray, seed: int, min_abs: float) -> None:
-    p_choices = np.array([0.0, 0.01, 0.05, 0.5, NAN], dtype=np.float32)
-    p_values = np.random.default_rng(seed).choice(p_choices, effects.shape)
-    share, n_genes = direction_agreement(*effects, *p_values, min_abs_log2_fold_change=min_abs)
-    for i in range(effects.shape[1]):
-        equal = [
-            np.sign(a) == np.sign(b)
-            for a, b, p, q in zip(*effects[:, i], *p_values[:, i], strict=True)
-            if np.isfinite(a) and np.isfinite(b) and p < np.float32(0.05) and q < np.float32(0.05)
-            if min_abs == 0 or (abs(a) > np.float32(min_abs) and abs(b) > np.float32(min_abs))
-        ]
-        assert n_genes[i] == len(equal)
-        np.testing.assert_equal(share[i], np.mean(equal) if equal else NAN)
+def test_every_metric_is_what_it_is_defined_as(n_genes: int, share: float, digits: int | None) -> None:
+    rng = np.random.default_rng(n_genes)
+    a, b = block(rng, 6, n_genes, share, digits), block(rng, 5, n_genes, share, digits)
+    rows = np.repeat(np.arange(6), 5), np.tile(np.arange(5), 6)
+    found = {name: one.value for name, one in discrete(a, b, *rows).items()}
+    found |= {name: one.ravel() for name, one in products(a, b, np.arange(len(a)), np.arange(len(b))).items()}
+    assert set(found) == set(METRICS)
+    exact = correlations(a, b, *rows)
+    for at, (i, j) in enumerate(zip(*rows, strict=True)):
+        plain = expected(a, b, i, j)
+        for name, values in found.items():
+            assert values[at] == pytest.approx(plain[name], abs=3e-6, nan_ok=True), name
+        for name, one in exact.items():
+            assert one.value[at] == pytest.approx(plain[name], abs=1e-12, nan_ok=True), name
 
 
-def test_direction_edges() -> None:
-    significant = np.full((1, 3), 0.01)
-    zero = np.array([[0.0, 0.0, 1.0]])
-    assert direction_agreement(zero, np.array([[-0.0, 1.0, 1.0]]), significant, significant).share == 2 / 3
-    # With an effect threshold a zero is no longer significant.
-    strict = direction_agreement(zero, zero, significant, significant, min_abs_log2_fold_change=0.2)
-    assert (strict.share, strict.n_genes) == (1.0, 1)
-    # No gene is significant on both sides.
-    one_sided = direction_agreement(zero, zero, significant, np.array([[0.05, NAN, 0.5]]))
-    assert np.isnan(one_sided.share)
-    assert one_sided.n_genes == 0
-    # The level is exclusive, and it can be chosen.
-    assert direction_agreement(zero, zero, significant, significant, alpha=0.01).n_genes == 0
-    assert direction_agreement(zero, zero, significant, significant, alpha=0.011).n_genes == 3
+def test_a_signature_with_itself_is_perfect() -> None:
+    a = block(np.random.default_rng(0), 4, 500, 0.6)
+    rows = np.arange(4)
+    for name, one in discrete(a, a, rows, rows).items():
+        np.testing.assert_allclose(one.value, 1, err_msg=name)
+    for name, matrix in products(a, a, rows, rows).items():
+        np.testing.assert_allclose(np.diag(matrix), 1, atol=1e-5, err_msg=name)
+    rising = Signatures(np.exp(a.log2_fold_change), a.t, a.is_significant)
+    assert correlations(a, rising, rows, rows)["spearman_log2_fold_change"].value.tolist() == [1.0] * 4
+
+
+def test_a_constant_signature_has_no_correlation() -> None:
+    flat = np.full((2, 40), 0.3, dtype=np.float32)
+    flat[1] = 0
+    a = Signatures(flat, flat, np.ones(flat.shape, dtype=bool))
+    b = block(np.random.default_rng(0), 2, 40, 0.5)
+    for name, matrix in products(a, b, np.arange(len(a)), np.arange(len(b))).items():
+        assert np.isnan(matrix[1]).all(), name
+        assert np.isnan(matrix[0]).all() == (not name.startswith("cosine")), name
+    for name, one in correlations(a, b, np.array([0, 1]), np.array([0, 1])).items():
+        assert np.isnan(one.value).tolist() == [not name.startswith("cosine"), True], name
+    found = discrete(a, b, np.array([0, 1]), np.array([0, 1]))
+    assert np.isnan(found["spearman_significant"].value).all()
+
+
+def test_ranks_are_those_of_scipy() -> None:
+    values = np.random.default_rng(2).normal(size=(130, 201)).astype(np.float32).round(1)
+    values[0] = [0.0, -0.0, 0.0] * 67
+    ranks = rank_rows(values)
+    np.testing.assert_array_equal(ranks.centred, rankdata(values, axis=1) - 101)
+    np.testing.assert_array_equal(ranks.order, np.argsort(values, axis=1, kind="stable"))
+    assert ranks.has_triples.all()
+    in_order = np.sort(values, axis=1)
+    tied = np.unpackbits(ranks.ties.view(np.uint8), axis=1, bitorder="little")
+    np.testing.assert_array_equal(tied[:, :200], in_order[:, 1:] == in_order[:, :-1])
+
+
+def test_blocks_of_two_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match="one shape"):
+        Signatures(np.zeros((2, 3), np.float32), np.zeros((2, 4), np.float32), np.zeros((2, 3), bool))
+
+
+def test_a_mean_profile_is_measured_over_the_genes_of_the_other() -> None:
+    rng = np.random.default_rng(8)
+    a, mean = block(rng, 5, 400, 0.4), block(rng, 5, 400, 0.0)
+    rows = np.arange(5)
+    found = discrete(a, mean, rows, rows, own_only=True)
+    for i in rows:
+        x, y, mine = a.log2_fold_change[i], mean.log2_fold_change[i], a.is_significant[i]
+        n = int(mine.sum())
+        everything = np.ones(400, dtype=bool)
+        assert found["spearman_significant"].value[i] == pytest.approx(spearmanr(x[mine], y[mine]).statistic)
+        assert found["direction_agreement"].value[i] == (np.sign(x) == np.sign(y))[mine].mean()
+        strong = mine & (np.abs(x) > np.float32(0.2))
+        assert found["direction_agreement_02"].value[i] == (np.sign(x) == np.sign(y))[strong].mean()
+        for name, k in (("overlap_50", 50), ("overlap_n", n)):
+            assert found[name].value[i] == len(top(x, mine, k) & top(y, everything, k)) / k
 
 
 @pytest.mark.parametrize("kind", ["perfect", "attenuated", "sign_only", "none"])
 def test_profiles_of_known_agreement(kind: str) -> None:
     rng = np.random.default_rng(3)
-    truth = rng.normal(size=(50, 1000))
-    p_values = np.where(np.abs(truth) > 1, 0.001, 0.5)
+    truth = rng.normal(size=(50, 1000)).astype(np.float32)
     other = {
         "perfect": truth,
         # A weaker assay: every effect shrunk and noise added.
@@ -116,25 +171,26 @@ def test_profiles_of_known_agreement(kind: str) -> None:
         "sign_only": np.sign(truth) * rng.exponential(size=truth.shape),
         "none": rng.normal(size=truth.shape),
     }[kind]
-    rho, _ = spearman(truth, other)
-    share, n_genes = direction_agreement(truth, other, p_values, p_values)
+    is_significant = np.abs(truth) > 1
+    sides = Signatures(truth, truth, is_significant), Signatures(other, other, is_significant)
+    rows = np.arange(50)
+    means = {
+        name: one.value.mean()
+        for name, one in (correlations(*sides, rows, rows) | discrete(*sides, rows, rows)).items()
+    }
     low, high = {
         "perfect": (1, 1),
         "attenuated": (0.85, 0.92),
         "sign_only": (0.70, 0.80),
         "none": (-0.02, 0.02),
     }[kind]
-    assert low <= rho.mean() <= high
+    assert low <= means["spearman_log2_fold_change"] <= high
     low, high = {"perfect": (1, 1), "attenuated": (0.97, 1), "sign_only": (1, 1), "none": (0.48, 0.52)}[kind]
-    assert low <= share.mean() <= high
-    np.testing.assert_array_equal(n_genes, (np.abs(truth) > 1).sum(axis=1))
-
-
-def test_arrays_of_different_shapes_are_refused() -> None:
-    one, other = np.zeros((2, 3)), np.zeros((2, 4))
-    with pytest.raises(ValueError, match="shape"):
-        spearman(one, other)
-    with pytest.raises(ValueError, match="shape"):
-        direction_agreement(one, one, one, other)
-    with pytest.raises(ValueError, match="shape"):
-        spearman(one[0], one[0])
+    assert low <= means["direction_agreement"] <= high
+    low, high = {
+        "perfect": (1, 1),
+        "attenuated": (0.6, 0.9),
+        "sign_only": (0.07, 0.15),
+        "none": (0.03, 0.07),
+    }[kind]
+    assert low <= means["signed_overlap_50"] <= high

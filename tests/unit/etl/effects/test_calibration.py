@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
 
-from etl.effects.calibration import MAX_CONDITIONS, MIN_CONTROLS, _null_conditions, null_calibration
+from etl.effects.calibration import (
+    MAX_CONDITIONS,
+    MIN_CONTROLS,
+    _agreement,
+    _null_conditions,
+    null_calibration,
+)
 from etl.expression.counts import SparseCounts
 
 PLATES, WELLS, GENES = 20, 8, 400
@@ -40,6 +47,44 @@ def test_p_values_of_good_plates_are_uniform(null_values: np.ndarray, size: int)
     assert found.inflation == pytest.approx(1.0, abs=0.1)
     # Each of 20 bins holds 1/20 of the tests.
     assert np.abs(found.histogram / found.n_tests - 0.05).max() < 0.015
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_vehicles_of_different_plates_agree_on_nothing(null_values: np.ndarray, size: int) -> None:
+    found = null_calibration(null_values, **vehicles(), replicates_of_conditions=size)
+    assert found.n_pairs_apart > 100
+    assert abs(found.agreement_apart) < 3 * found.agreement_apart_se
+    assert abs(found.agreement_apart) < 0.01
+    assert 0.001 < found.agreement_apart_se < 0.01
+    # Two of eight wells are held out; both are compared with the mean of the same six: 1/6 over 1 + 1/6.
+    if size == 1:
+        assert found.agreement_same_plate == pytest.approx(1 / 7, abs=0.04)
+
+
+def test_wells_that_differ_on_every_plate_raise_the_spread_of_agreement(null_values: np.ndarray) -> None:
+    pattern = np.random.default_rng(5).normal(0, 2, GENES)
+    at_edge = (np.arange(len(null_values)) % WELLS < 3)[:, None]
+    clean, spoilt = (
+        null_calibration(v, **vehicles()) for v in (null_values, null_values + at_edge * pattern)
+    )
+    assert spoilt.agreement_apart_se > 4 * clean.agreement_apart_se
+
+
+def test_pairs_apart_are_those_of_a_plain_loop(null_values: np.ndarray) -> None:
+    rng = np.random.default_rng(0)
+    profiles = rng.normal(size=(5, 60)).astype(np.float32)
+    is_on = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 1], [0, 0, 1]], dtype=bool)
+    found = _agreement(profiles, is_on)
+    pairs = [(i, j) for i in range(5) for j in range(i)]
+    rho = {(i, j): spearmanr(profiles[i], profiles[j]).statistic for i, j in pairs}
+    apart = [pair for pair in pairs if not (is_on[pair[0]] & is_on[pair[1]]).any()]
+    assert found["n_pairs_apart"] == len(apart)
+    assert found["agreement_apart"] == pytest.approx(np.mean([rho[pair] for pair in apart]))
+    together = [rho[pair] for pair in pairs if pair not in apart]
+    assert found["agreement_same_plate"] == pytest.approx(np.mean(together))
+    without = [np.mean([rho[pair] for pair in apart if left_out not in pair]) for left_out in range(5)]
+    expected = np.sqrt(4 / 5 * np.square(without - np.mean(without)).sum())
+    assert found["agreement_apart_se"] == pytest.approx(expected)
 
 
 def test_p_values_of_good_counts_are_uniform() -> None:

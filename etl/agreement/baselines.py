@@ -1,0 +1,394 @@
+"""Baselines: what a matched condition scores against conditions that it does not match.
+
+Here: who the peers of a condition are, which of them are looked at, their scores, and what is left of an
+observed value beside them. Not here: the metrics, the observed values, and means over matches.
+
+Peers have the same context, dose and time, and another compound. In the home dataset they share its assay
+with the condition, so that they tell how much of an agreement is assay (``source``); in the other dataset
+they are what the match competes with (``target``). The mean profile of all peers, the centroid, has less
+noise than any profile, which makes it a hard baseline. The own compound in other contexts tells what of it
+does not depend on the cells (``other_contexts``); other compounds there share neither (``both_different``).
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from etl.agreement.context_pairs import (
+    Block,
+    BlockPair,
+    ContextData,
+    ContextPair,
+    Load,
+    block_of,
+    observed_values,
+    other_contexts,
+    usual_genes,
+)
+from etl.agreement.similarity import METRICS, Signatures, correlations, discrete, products
+from etl.arrays import FloatArray, IntArray, slices
+from schemas.mart.agreement_baseline import AGREEMENT_BASELINE
+
+N_PEERS: Final = 512
+"""Peers of a context, dose and time that are looked at one by one; centroids are of all."""
+N_CONTEXTS: Final = 4
+"""Other contexts that are looked at: those with most of the matched compounds."""
+SEED: Final = 20260505
+PAIRS_PER_BLOCK: Final = 128
+MAX_FOLD: Final = 10.0
+"""Largest ratio of doses at which a compound in another context is the same treatment."""
+TIE: Final = 1e-9
+
+SIDES: Final = ("left", "right")
+PEERS: Final = ("source_peers", "target_peers")
+CENTROIDS: Final = ("source_centroid", "target_centroid")
+ELSEWHERE: Final = ("other_contexts", "both_different")
+
+Scored = Mapping[str, NDArray[np.floating]]
+"""Scores by metric."""
+
+
+class PeerScores:
+    """What peers score, summed up for each of some observed values, filled in block by block.
+
+    Args:
+        observed: values by metric; shape (pairs,), NaN where not defined.
+    """
+
+    def __init__(self, observed: Scored) -> None:
+        self._observed = observed
+        n_pairs = next(iter(observed.values())).size
+        # n, sum, sum of squares (of values within -1 and 1: nothing is lost), number below.
+        self._sums = {metric: np.zeros((4, n_pairs)) for metric in observed}
+
+    def add(self, pairs: IntArray, scores: Scored) -> None:
+        """Add scores of peers; undefined ones do not count.
+
+        Args:
+            pairs: each at most once.
+            scores: by metric; shape (pairs, peers).
+        """
+        for metric, values in scores.items():
+            is_finite = np.isfinite(values)
+            finite = np.where(is_finite, values, 0.0)
+            difference = finite - self._observed[metric][pairs, None]
+            below = np.where(np.abs(difference) <= TIE, 0.5, difference < 0) * is_finite
+            sums = self._sums[metric]
+            sums[0, pairs] += is_finite.sum(axis=1)
+            sums[1, pairs] += finite.sum(axis=1)
+            sums[2, pairs] += np.square(finite, dtype=np.float64).sum(axis=1)
+            sums[3, pairs] += below.sum(axis=1)
+
+    def add_single(self, pairs: IntArray, scores: Scored) -> None:
+        """Add one score to each of some pairs, which may repeat; shape (pairs,)."""
+        for metric, values in scores.items():
+            of = np.flatnonzero(np.isfinite(values))
+            difference = values[of] - self._observed[metric][pairs[of]]
+            below = np.where(np.abs(difference) <= TIE, 0.5, difference < 0)
+            for row, added in enumerate((np.ones(of.size), values[of], values[of] ** 2, below)):
+                np.add.at(self._sums[metric][row], pairs[of], added)
+
+    def means(self, metric: str) -> tuple[IntArray, FloatArray]:
+        """Return the number of peers with a value and their mean, NaN without one."""
+        n, total, *_ = self._sums[metric]
+        return n.astype(np.int64), np.divide(total, n, out=np.full(n.size, np.nan), where=n > 0)
+
+    def spread(self, metric: str) -> FloatArray:
+        """Return the standard deviation of the peers' scores (n - 1), NaN for fewer than two."""
+        n, total, squares, _ = self._sums[metric]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            variance = np.maximum(squares - total**2 / n, 0) / (n - 1)
+        return np.where(n > 1, np.sqrt(variance), np.nan)
+
+    def percentile(self, metric: str) -> FloatArray:
+        """Return (1 + peers below the observed value) / (1 + peers), ties half, NaN without any."""
+        n, _, _, below = self._sums[metric]
+        is_defined = (n > 0) & np.isfinite(self._observed[metric])
+        return np.where(is_defined, (1 + below) / (1 + n), np.nan)
+
+
+class Centroids:
+    """Mean profiles of all other compounds with the dose and the time of a condition.
+
+    Args:
+        block: conditions of one context of one dataset.
+    """
+
+    def __init__(self, block: Block) -> None:
+        self._block = block
+        self._stratum = strata(block)
+        signatures = block.signatures
+        n_strata = int(self._stratum.max(initial=-1)) + 1
+        self._n = np.bincount(self._stratum, minlength=n_strata)
+        self._sums = np.zeros((2, n_strata, signatures.n_genes))
+        for sums, values in zip(self._sums, (signatures.log2_fold_change, signatures.t), strict=True):
+            for stratum in range(n_strata):
+                sums[stratum] = values[self._stratum == stratum].sum(axis=0, dtype=np.float64)
+
+    def of(self, rows: IntArray, compounds: IntArray) -> tuple[Signatures, IntArray]:
+        """Return the mean profiles for some rows, without conditions of a compound, and how many they are of.
+
+        Args:
+            rows: conditions whose dose and time the peers have.
+            compounds: the compound left out of each.
+        """
+        block, signatures = self._block, self._block.signatures
+        stratum = self._stratum[rows]
+        sums, n = self._sums[:, stratum], self._n[stratum].copy()
+        for i, (which, compound) in enumerate(zip(stratum, compounds, strict=True)):
+            own = np.flatnonzero((self._stratum == which) & (block.compound == compound))
+            n[i] -= own.size
+            sums[0, i] -= signatures.log2_fold_change[own].sum(axis=0, dtype=np.float64)
+            sums[1, i] -= signatures.t[own].sum(axis=0, dtype=np.float64)
+        means = (sums / np.maximum(n, 1)[:, None]).astype(np.float32)
+        return Signatures(means[0], means[1], np.zeros(means[0].shape, dtype=np.bool_)), n
+
+
+def baselines(
+    pair: ContextPair,
+    agreement: pl.DataFrame,
+    conditions: pl.DataFrame,
+    load: Load,
+    *,
+    n_peers: int = N_PEERS,
+    n_contexts: int = N_CONTEXTS,
+    seed: int = SEED,
+) -> pl.DataFrame:
+    """Return the baselines of the matches of one context of two datasets.
+
+    Args:
+        pair: the context with its matches.
+        agreement: rows of ``mart/agreement`` of these matches.
+        conditions: ``dataset_id``, ``context_id`` and ``compound_id`` of all conditions with effects.
+        load: reads one context of a dataset.
+        n_peers: peers that are looked at one by one, at most; 0 for all.
+        n_contexts: other contexts that are looked at, at most.
+        seed: of the choice of peers; a choice depends on it, the dataset, context, dose and time alone.
+
+    Returns:
+        Rows of ``mart/agreement_baseline``: every match, metric, baseline and side.
+    """
+    observed = observed_values(agreement, pair.matches)
+    scores = {
+        (name, side): PeerScores(observed) for name in (*PEERS, *CENTROIDS, *ELSEWHERE) for side in SIDES
+    }
+    centroid_sizes = {
+        (name, side): np.zeros(pair.matches.height, np.int64) for name in CENTROIDS for side in SIDES
+    }
+    elsewhere = {
+        side: other_contexts(dataset, pair.context_id, pair.matches["compound_id"], conditions, n_contexts)
+        for side, dataset in (("left", pair.right_dataset), ("right", pair.left_dataset))
+    }
+    for blocks in pair.blocks:
+        _add_peers(pair, blocks, scores, n_peers, seed)
+        _add_centroids(blocks, scores, centroid_sizes)
+        for side, dataset in (("left", pair.right_dataset), ("right", pair.left_dataset)):
+            for context in elsewhere[side]:
+                per_context = -(-n_peers // max(len(elsewhere[side]), 1))
+                _add_elsewhere(pair, blocks, side, dataset, context, load, scores, per_context, seed)
+    return _rows(pair, observed, scores, centroid_sizes)
+
+
+def peer_scores(queries: Signatures, query_rows: IntArray, peers: Signatures, peer_rows: IntArray) -> Scored:
+    """Return every metric of each of some queries with each of some peers; shape (queries, peers)."""
+    shape = len(query_rows), len(peer_rows)
+    pairs = np.repeat(query_rows, shape[1]), np.tile(peer_rows, shape[0])
+    lists = {name: one.value.reshape(shape) for name, one in discrete(queries, peers, *pairs).items()}
+    return {**products(queries, peers, query_rows, peer_rows), **lists}
+
+
+def strata(block: Block) -> IntArray:
+    """Return a code of dose and time of each row."""
+    _, codes = np.unique(np.stack([block.dose, block.time], axis=1), axis=0, return_inverse=True)
+    return codes.ravel().astype(np.int64)
+
+
+def chosen(rows: IntArray, n_peers: int, seed: int, key: str) -> IntArray:
+    """Return at most ``n_peers`` of some rows, in their order, the same for the same seed and key; 0: all."""
+    if not 0 < n_peers < len(rows):
+        return rows
+    digest = hashlib.blake2b(f"{seed}|{key}".encode(), digest_size=8).digest()
+    picked = np.random.default_rng(int.from_bytes(digest)).choice(len(rows), n_peers, replace=False)
+    return rows[np.sort(picked)]
+
+
+def _add_peers(
+    pair: ContextPair,
+    blocks: BlockPair,
+    scores: Mapping[tuple[str, str], PeerScores],
+    n_peers: int,
+    seed: int,
+) -> None:
+    codes = {side: strata(blocks.side(side)[0]) for side in SIDES}
+    datasets = {"left": pair.left_dataset, "right": pair.right_dataset}
+    both = np.stack([codes[side][blocks.side(side)[1]] for side in SIDES], axis=1)
+    for stratum in np.unique(both, axis=0):
+        members = np.flatnonzero((both == stratum).all(axis=1))
+        peers = {}
+        for side, code in zip(SIDES, stratum, strict=True):
+            block = blocks.side(side)[0]
+            rows = np.flatnonzero(codes[side] == code)
+            key = f"{datasets[side]}|{pair.context_id}|{block.dose[rows[0]]:g}|{block.time[rows[0]]:g}"
+            peers[side] = chosen(rows, n_peers, seed, key)
+        for part in slices(len(members), PAIRS_PER_BLOCK):
+            at = members[part]
+            for side, other in (("left", "right"), ("right", "left")):
+                block, rows = blocks.side(side)
+                for name, theirs in zip(PEERS, (side, other), strict=True):
+                    peer_block = blocks.side(theirs)[0]
+                    found = peer_scores(block.signatures, rows[at], peer_block.signatures, peers[theirs])
+                    is_own = block.compound[rows[at]][:, None] == peer_block.compound[peers[theirs]]
+                    scores[name, side].add(blocks.matches[at], _without(found, is_own))
+
+
+def _add_centroids(
+    blocks: BlockPair,
+    scores: Mapping[tuple[str, str], PeerScores],
+    sizes: Mapping[tuple[str, str], IntArray],
+) -> None:
+    centroids = {side: Centroids(blocks.side(side)[0]) for side in SIDES}
+    for part in slices(len(blocks.matches), PAIRS_PER_BLOCK):
+        own = blocks.left.compound[blocks.left_rows[part]]
+        means = {side: centroids[side].of(blocks.side(side)[1][part], own) for side in SIDES}
+        at = blocks.matches[part]
+        for side, other in (("left", "right"), ("right", "left")):
+            block, rows = blocks.side(side)
+            for name, theirs in zip(CENTROIDS, (side, other), strict=True):
+                mean, n = means[theirs]
+                everyone = np.arange(len(mean))
+                found = correlations(block.signatures, mean, rows[part], everyone) | discrete(
+                    block.signatures, mean, rows[part], everyone, own_only=True
+                )
+                values = {metric: np.where(n > 0, one.value, np.nan) for metric, one in found.items()}
+                scores[name, side].add_single(at, values)
+                sizes[name, side][at] = n
+
+
+def _add_elsewhere(
+    pair: ContextPair,
+    blocks: BlockPair,
+    side: str,
+    dataset_id: str,
+    context_id: str,
+    load: Load,
+    scores: Mapping[tuple[str, str], PeerScores],
+    n_peers: int,
+    seed: int,
+) -> None:
+    """Add the scores of a side's conditions with those of the other dataset in another context."""
+    data = load(dataset_id, context_id)
+    here, rows = blocks.side(side)
+    partner, partner_rows = blocks.side("right" if side == "left" else "left")
+    dose, time = partner.dose[partner_rows], partner.time[partner_rows]
+    treatments = np.unique(np.stack([dose, time], axis=1), axis=0)
+    compounds = pl.concat([pair.compounds, data.conditions["compound_id"]]).unique().sort()
+    code = compounds.search_sorted(pair.compounds).to_numpy()[here.compound[rows]]
+    wanted, peers = _wanted(data, compounds, code, treatments, n_peers, seed, f"{dataset_id}|{context_id}")
+    genes = np.intersect1d(here.gene_ids, data.profiles.gene_ids)
+    profiles = data.profiles.genes(genes)
+    there = block_of(ContextData(data.conditions, profiles), wanted, usual_genes(profiles, wanted), compounds)
+    axis = np.isin(here.gene_ids, there.gene_ids)
+    unique_rows, at_row = np.unique(rows, return_inverse=True)
+    grid = np.ix_(unique_rows, axis)
+    own = here.signatures
+    queries = Signatures(own.log2_fold_change[grid], own.t[grid], own.is_significant[grid])
+    match, same = _nearest_dose(code, dose, time, there)
+    found = correlations(queries, there.signatures, at_row[match], same) | discrete(
+        queries, there.signatures, at_row[match], same
+    )
+    scores["other_contexts", side].add_single(
+        blocks.matches[match], {metric: one.value for metric, one in found.items()}
+    )
+    for treatment, ids in zip(treatments, peers, strict=True):
+        members = np.flatnonzero((dose == treatment[0]) & (time == treatment[1]))
+        candidates = there.rows_of(ids)
+        candidates = candidates[candidates >= 0]
+        for part in slices(len(members) if len(candidates) else 0, PAIRS_PER_BLOCK):
+            at = members[part]
+            several = peer_scores(queries, at_row[at], there.signatures, candidates)
+            is_own = code[at][:, None] == there.compound[candidates]
+            scores["both_different", side].add(blocks.matches[at], _without(several, is_own))
+
+
+def _wanted(
+    data: ContextData,
+    compounds: pl.Series,
+    code: IntArray,
+    treatments: FloatArray,
+    n_peers: int,
+    seed: int,
+    key: str,
+) -> tuple[IntArray, list[IntArray]]:
+    """Return the rows of a context that are looked at, and the peers of each dose and time by their ids."""
+    conditions = data.conditions
+    compound = compounds.search_sorted(conditions["compound_id"]).to_numpy()
+    doses, times = conditions["dose_um"].to_numpy(), conditions["time_h"].to_numpy()
+    peers = []
+    is_wanted = np.isin(compound, code)
+    for dose, time in treatments:
+        rows = np.flatnonzero((doses == dose) & (times == time))
+        picked = chosen(rows, n_peers, seed, f"{key}|{dose:g}|{time:g}")
+        is_wanted[picked] = True
+        peers.append(data.profiles.row_ids[picked])
+    return np.flatnonzero(is_wanted), peers
+
+
+def _nearest_dose(
+    compound: IntArray, dose: FloatArray, time: FloatArray, there: Block
+) -> tuple[IntArray, IntArray]:
+    """Return for each condition the rows of its compound and time with the nearest dose, within tenfold."""
+    wanted = pl.DataFrame({"i": np.arange(len(compound)), "compound": compound, "dose": dose, "time": time})
+    offered = pl.DataFrame(
+        {"j": np.arange(len(there.ids)), "compound": there.compound, "other": there.dose, "time": there.time}
+    )
+    distance = (pl.col("dose").log10() - pl.col("other").log10()).abs()
+    near = (
+        wanted.join(offered, on=["compound", "time"])
+        .with_columns(distance=distance)
+        .filter(pl.col("distance") <= np.log10(MAX_FOLD) + 1e-12)
+        .filter(pl.col("distance") <= pl.col("distance").min().over("i") + 1e-12)
+        .sort("i", "j")
+    )
+    return near["i"].to_numpy(), near["j"].to_numpy()
+
+
+def _without(scores: Scored, is_own: np.ndarray) -> Scored:
+    if not is_own.any():
+        return scores
+    return {metric: np.where(is_own, np.nan, values) for metric, values in scores.items()}
+
+
+def _rows(
+    pair: ContextPair,
+    observed: Scored,
+    scores: Mapping[tuple[str, str], PeerScores],
+    centroid_sizes: Mapping[tuple[str, str], IntArray],
+) -> pl.DataFrame:
+    named = pair.matches.select(list(AGREEMENT_BASELINE.polars_schema)[:4])
+    rows = [pl.DataFrame(schema=AGREEMENT_BASELINE.polars_schema)]
+    for (baseline, side), one in scores.items():
+        for metric in METRICS:
+            n, mean = one.means(metric)
+            is_centroid = (baseline, side) in centroid_sizes
+            nothing = np.full(n.size, np.nan)
+            columns = {
+                "mean": np.clip(mean, -1, 1),
+                "sd": nothing if is_centroid else one.spread(metric),
+                "delta": np.clip(observed[metric] - mean, -2, 2),
+                "percentile": nothing if is_centroid else one.percentile(metric),
+            }
+            rows.append(
+                named.select(
+                    pl.all(),
+                    metric=pl.lit(metric),
+                    baseline=pl.lit(baseline),
+                    side=pl.lit(side),
+                    n_peers=pl.Series(centroid_sizes[baseline, side] if is_centroid else n, dtype=pl.Int32),
+                    **{name: pl.Series(values).fill_nan(None) for name, values in columns.items()},
+                )
+            )
+    return pl.concat(rows)

@@ -1,0 +1,263 @@
+"""Agreement of replicates: how far single treated samples of one condition say the same.
+
+Here: which samples are paired, their peers, and means over the pairs of a condition. Not here: effects of
+single samples, and the metrics. What replicates of one dataset do not agree on, no two datasets can be asked
+for; but single samples are noisier than the fits of conditions, so that this is no upper bound of those.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import combinations, pairwise
+from typing import Final, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from etl.accounting import RowAccount
+from etl.agreement.baselines import N_PEERS, SEED, PeerScores, chosen, peer_scores
+from etl.agreement.context_pairs import SHARE_MEASURED, measures_most
+from etl.agreement.profiles import Profiles
+from etl.agreement.similarity import METRICS, Signatures, correlations, discrete
+from etl.arrays import BoolArray, FloatArray, IntArray, slices
+from schemas.mart.replicate_agreement import REPLICATE_AGREEMENT
+
+ALL_PAIRS_UP_TO: Final = 4
+"""Replicates of a condition up to which all pairs are compared; of more, each with the next, in a ring."""
+SAMPLES_PER_BLOCK: Final = 256
+SAMPLES_PER_READ: Final = 1024
+
+SAMPLE_COLUMNS: Final = ("sample_id", "condition_id", "compound_id", "dose_um", "time_h", "vehicle_group")
+
+Read = Callable[[IntArray], Profiles]
+"""From rows, ascending, to their profiles."""
+
+
+class _Sums(NamedTuple):
+    """Sums of profiles over samples."""
+
+    log2_fold_change: FloatArray
+    t: FloatArray
+
+
+def replicate_agreement(
+    dataset_id: str,
+    context_id: str,
+    samples: pl.DataFrame,
+    read: Read,
+    *,
+    n_peers: int = N_PEERS,
+    seed: int = SEED,
+) -> pl.DataFrame:
+    """Return the agreement of the replicates of every condition of one context that has two or more.
+
+    Peers are samples of other compounds with the same dose and time, of the same fit. What a pair scores with
+    a peer is the mean of its two samples; likewise with the centroid, the mean profile of all samples of
+    other compounds.
+
+    Args:
+        dataset_id: the dataset.
+        context_id: the context.
+        samples: ``SAMPLE_COLUMNS`` of the treated samples that have effects, in the order of their rows.
+        read: returns the profiles of some rows.
+        n_peers: peers that are looked at one by one, at most; 0 for all.
+        seed: of the choice of peers; a choice depends on it, the dataset, context, dose and time alone.
+
+    Returns:
+        Rows of ``mart/replicate_agreement``, sorted by its key; none of a condition whose samples lack genes
+        that the others of the fit have.
+    """
+    parts = [pl.DataFrame(schema=REPLICATE_AGREEMENT.polars_schema)]
+    numbered = samples.select(*SAMPLE_COLUMNS).with_row_index("row")
+    for _, of_fit in numbered.group_by("vehicle_group", maintain_order=True):
+        genes, is_complete = _usual_genes(of_fit["row"].to_numpy().astype(np.int64), read)
+        usable = of_fit.filter(pl.Series(is_complete))
+        for (dose, time), stratum in usable.group_by("dose_um", "time_h", maintain_order=True):
+            rows = stratum["row"].to_numpy().astype(np.int64)
+            key = f"{dataset_id}|{context_id}|{dose:g}|{time:g}"
+            peers = _Peers(stratum, rows, read, genes, n_peers, seed, key)
+            parts += [_of_block(dataset_id, context_id, block, read, peers) for block in _blocks(stratum)]
+    return pl.concat(parts).sort(REPLICATE_AGREEMENT.primary_key)
+
+
+def replicate_account(rows: pl.DataFrame) -> RowAccount:
+    """Return how many values of each metric are given."""
+    undefined = rows.filter(pl.col("observed").is_null()).group_by("metric").len().sort("metric")
+    noted = {f"{metric} undefined": n for metric, n in undefined.iter_rows()}
+    return RowAccount(rows.height, rows.height, noted=noted, unit="values")
+
+
+class _Peers:
+    """Samples with one dose and time: those looked at one by one, and the sums of all."""
+
+    def __init__(
+        self,
+        stratum: pl.DataFrame,
+        rows: IntArray,
+        read: Read,
+        genes: BoolArray,
+        n_peers: int,
+        seed: int,
+        key: str,
+    ) -> None:
+        self.genes = genes
+        compounds = stratum["compound_id"].to_numpy()
+        picked = chosen(np.arange(len(rows)), n_peers, seed, key)
+        self.compounds: NDArray[np.str_] = compounds[picked]
+        self.signatures = _signatures(read, rows[picked], genes)
+        self.n = len(rows)
+        n_genes = int(genes.sum())
+        self.sums = _Sums(np.zeros(n_genes), np.zeros(n_genes))
+        for part in slices(len(rows), SAMPLES_PER_READ):
+            some = _signatures(read, rows[part], genes)
+            self.sums.log2_fold_change[:] += some.log2_fold_change.sum(axis=0, dtype=np.float64)
+            self.sums.t[:] += some.t.sum(axis=0, dtype=np.float64)
+
+
+def _usual_genes(rows: IntArray, read: Read) -> tuple[BoolArray, BoolArray]:
+    """Return the genes of ``usual_genes``, and which rows measured all of them, reading part by part."""
+    parts = [rows[part] for part in slices(len(rows), SAMPLES_PER_READ)]
+    is_rich = measures_most(np.concatenate([read(part).is_measured.sum(axis=1) for part in parts]))
+    rich = [rows[is_rich][part] for part in slices(int(is_rich.sum()), SAMPLES_PER_READ)]
+    measured = np.sum([read(part).is_measured.sum(axis=0) for part in rich], axis=0)
+    genes: BoolArray = measured >= SHARE_MEASURED * is_rich.sum()
+    return genes, np.concatenate([read(part).is_measured[:, genes].all(axis=1) for part in parts])
+
+
+def _blocks(stratum: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Yield the samples of whole compounds, some hundred at a time, where a condition has replicates."""
+    has_replicates = (pl.len().over("condition_id") > 1).any().over("compound_id")
+    sized = stratum.sort("compound_id", "condition_id", "sample_id").filter(has_replicates)
+    per_compound = sized.group_by("compound_id", maintain_order=True).len()
+    block = per_compound.select("compound_id", block=(pl.col("len").cum_sum() - 1) // SAMPLES_PER_BLOCK)
+    for _, members in sized.join(block, on="compound_id", maintain_order="left").group_by(
+        "block", maintain_order=True
+    ):
+        yield members.drop("block")
+
+
+def _pairs(condition: NDArray[np.int64]) -> tuple[IntArray, IntArray]:
+    """Return the pairs of samples (places in the block) that are compared."""
+    found: list[tuple[int, int]] = []
+    bounds = np.flatnonzero(np.concatenate([[True], condition[1:] != condition[:-1], [True]]))
+    for start, end in pairwise(bounds):
+        members = range(int(start), int(end))
+        if len(members) <= ALL_PAIRS_UP_TO:
+            found += combinations(members, 2)
+        else:
+            found += [(one, members[(i + 1) % len(members)]) for i, one in enumerate(members)]
+    pairs = np.array(found, dtype=np.int64).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
+
+
+def _of_block(
+    dataset_id: str, context_id: str, block: pl.DataFrame, read: Read, peers: _Peers
+) -> pl.DataFrame:
+    rows = block["row"].to_numpy().astype(np.int64)
+    order = np.argsort(rows)
+    place = np.argsort(order)
+    signatures = _signatures(read, rows[order], peers.genes)
+    one, other = (place[side] for side in _pairs(block["condition_id"].to_numpy()))
+    observed = {
+        name: score.value
+        for name, score in (
+            correlations(signatures, signatures, one, other) | discrete(signatures, signatures, one, other)
+        ).items()
+    }
+    compound = block["compound_id"].to_numpy()[order]
+    against = PeerScores(observed)
+    scores = peer_scores(signatures, np.arange(len(rows)), peers.signatures, np.arange(len(peers.signatures)))
+    is_own = compound[one][:, None] == peers.compounds
+    against.add(
+        np.arange(len(one)),
+        {
+            name: np.where(is_own, np.nan, (values[one] + values[other]) / 2)
+            for name, values in scores.items()
+        },
+    )
+    centroid = _centroid_scores(signatures, compound, peers)
+    condition = block["condition_id"].to_numpy()[order][one]
+    return _rows(
+        dataset_id,
+        context_id,
+        block,
+        condition,
+        observed,
+        against,
+        {name: (values[one] + values[other]) / 2 for name, values in centroid.items()},
+    )
+
+
+def _centroid_scores(
+    signatures: Signatures, compound: NDArray[np.str_], peers: _Peers
+) -> Mapping[str, FloatArray]:
+    """Return the scores of samples with the mean profile of the samples of other compounds."""
+    names, code = np.unique(compound, return_inverse=True)
+    means = np.empty((2, len(names), signatures.n_genes), dtype=np.float32)
+    n = np.empty(len(names))
+    for i in range(len(names)):
+        own = np.flatnonzero(code == i)
+        n[i] = peers.n - own.size
+        for mean, total, values in zip(
+            means, peers.sums, (signatures.log2_fold_change, signatures.t), strict=True
+        ):
+            mean[i] = (total - values[own].sum(axis=0, dtype=np.float64)) / max(n[i], 1)
+    centroids = Signatures(means[0], means[1], np.zeros(means[0].shape, dtype=np.bool_))
+    rows = np.arange(len(signatures))
+    found = correlations(signatures, centroids, rows, code) | discrete(
+        signatures, centroids, rows, code, own_only=True
+    )
+    return {name: np.where(n[code] > 0, score.value, np.nan) for name, score in found.items()}
+
+
+def _rows(
+    dataset_id: str,
+    context_id: str,
+    block: pl.DataFrame,
+    condition: IntArray,
+    observed: Mapping[str, FloatArray],
+    against: PeerScores,
+    centroid: Mapping[str, FloatArray],
+) -> pl.DataFrame:
+    """Return means over the pairs of each condition."""
+    counted = block.group_by("condition_id", "compound_id", "time_h").agg(
+        n_replicates=pl.len().cast(pl.Int32)
+    )
+    parts = []
+    for metric in METRICS:
+        n_peers, peer_mean = against.means(metric)
+        columns = {
+            "observed": observed[metric],
+            "peer_mean": peer_mean,
+            "peer_delta": observed[metric] - peer_mean,
+            "peer_percentile": against.percentile(metric),
+            "centroid": centroid[metric],
+            "centroid_delta": observed[metric] - centroid[metric],
+        }
+        pairs = pl.DataFrame({"condition_id": condition, "n_peers": n_peers, **columns}).with_columns(
+            pl.col(list(columns)).fill_nan(None)
+        )
+        parts.append(
+            pairs.group_by("condition_id")
+            .agg(
+                pl.col(list(columns)).mean(),
+                n_pairs=pl.len().cast(pl.Int32),
+                n_defined=pl.col("observed").count().cast(pl.Int32),
+                n_peers=pl.col("n_peers").max().cast(pl.Int32),
+            )
+            .with_columns(metric=pl.lit(metric))
+        )
+    n = pl.col("n_replicates")
+    return (
+        pl.concat(parts)
+        .join(counted, on="condition_id")
+        .with_columns(
+            dataset_id=pl.lit(dataset_id),
+            context_id=pl.lit(context_id),
+            n_pairs_possible=(n * (n - 1) // 2).cast(pl.Int32),
+        )
+        .select(list(REPLICATE_AGREEMENT.polars_schema))
+    )
+
+
+def _signatures(read: Read, rows: IntArray, genes: BoolArray) -> Signatures:
+    return read(rows).signatures(np.arange(len(rows)), genes)
