@@ -50,7 +50,9 @@ def match(
         conditions: one row per condition: ``dataset_id``, ``context_id``, ``compound_id`` (String),
             ``dose_um`` (canonical, µM) and ``time_h`` (h) as Float64 or integers, and optionally
             ``condition_id`` (Int64). Without ``condition_id``, rows equal in all five columns are one
-            condition. Other columns are ignored, and the order of rows does not matter.
+            condition. Other columns are ignored, and the order of rows does not matter. What ``compound_id``
+            holds makes two compounds one: for a coarser or another match give PubChem CIDs, or the first
+            block of the InChIKey, there.
         max_fold: largest kept ratio of the two doses, at least 1; 1 keeps equal doses only.
         min_compounds: fewest distinct matching compounds of a kept dataset pair × context × time.
 
