@@ -147,7 +147,7 @@ def replicates_of(one: Dataset, share: float) -> tuple[pl.DataFrame, Read]:
     pool = rng.standard_normal((PROFILES_IN_POOL, one.n_genes), dtype=np.float32)
     genes = np.arange(1, one.n_genes + 1, dtype=np.int32)
 
-    def read(rows: IntArray) -> Profiles:
+    def read(rows: IntArray, *, is_tested: bool = True) -> Profiles:  # noqa: ARG001
         effect = pool[(rows * 7919) % PROFILES_IN_POOL]
         return Profiles(rows, genes, effect, effect * np.float32(2), np.abs(effect) > CUTOFF)
 

@@ -29,6 +29,7 @@ from etl.agreement.context_pairs import (
     other_contexts,
     usual_genes,
 )
+from etl.agreement.matching import DOSE_TOLERANCE, MAX_FOLD
 from etl.agreement.similarity import METRICS, Signatures, correlations, discrete, products
 from etl.arrays import FloatArray, IntArray, slices
 from schemas.mart.agreement_baseline import AGREEMENT_BASELINE
@@ -39,8 +40,6 @@ N_CONTEXTS: Final = 4
 """Other contexts that are looked at: those with most of the matched compounds."""
 SEED: Final = 20260505
 PAIRS_PER_BLOCK: Final = 128
-MAX_FOLD: Final = 10.0
-"""Largest ratio of doses at which a compound in another context is the same treatment."""
 TIE: Final = 1e-9
 
 SIDES: Final = ("left", "right")
@@ -349,8 +348,8 @@ def _nearest_dose(
     near = (
         wanted.join(offered, on=["compound", "time"])
         .with_columns(distance=distance)
-        .filter(pl.col("distance") <= np.log10(MAX_FOLD) + 1e-12)
-        .filter(pl.col("distance") <= pl.col("distance").min().over("i") + 1e-12)
+        .filter(pl.col("distance") <= np.log10(MAX_FOLD) + DOSE_TOLERANCE)
+        .filter(pl.col("distance") <= pl.col("distance").min().over("i") + DOSE_TOLERANCE)
         .sort("i", "j")
     )
     return near["i"].to_numpy(), near["j"].to_numpy()

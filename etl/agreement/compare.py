@@ -4,7 +4,7 @@ Here: bringing the effects of matched conditions onto one gene axis, in bounded 
 is missing. Not here: the matching rule, the formulas, baselines, and any mean over pairs.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from etl.accounting import RowAccount
-from etl.agreement.profiles import EFFECT_COLUMNS, Profiles, complete_cells, read_profiles
+from etl.agreement.profiles import EFFECT_COLUMNS, Profiles, complete_cells, read_profiles, require_columns
 from etl.agreement.similarity import CONTINUOUS, OVERLAPS, Scores, Signatures, correlations, discrete
 from etl.arrays import IntArray
 from etl.errors import BadInputError
@@ -88,8 +88,7 @@ def compare(matches: pl.DataFrame, effects: pl.LazyFrame, *, alpha: float = 0.05
     """
     require_matches(matches)
     schema = effects.collect_schema()
-    for column, dtype in {"condition_id": pl.Int64, **EFFECT_COLUMNS}.items():
-        _require_column(schema, column, dtype, "effects")
+    require_columns(schema, {"condition_id": pl.Int64, **EFFECT_COLUMNS}, "effects")
     pairs = matches.select(*PAIR_COLUMNS)
     results = [pl.DataFrame(schema=RESULT_SCHEMA)]
     ordered = pairs.sort(*GROUP, "left_condition_id", "right_condition_id")
@@ -141,8 +140,8 @@ def require_matches(matches: pl.DataFrame) -> None:
     Raises:
         BadInputError: as said.
     """
-    for column, dtype in PAIR_COLUMNS.items():
-        _require_column(matches.schema, column, dtype, "matches")
+    require_columns(matches.schema, PAIR_COLUMNS, "matches")
+    for column in PAIR_COLUMNS:
         if matches[column].null_count():
             raise BadInputError("a match names all its identifiers, found null", column=column)
     twice = matches.height - matches.n_unique(subset=["left_condition_id", "right_condition_id"])
@@ -220,14 +219,3 @@ def _compare_block(pairs: pl.DataFrame, effects: pl.LazyFrame, alpha: float) -> 
     # Assays differ widely in their genes (978 against 20,000): only the genes of both sides are compared.
     genes = np.intersect1d(sides[0].gene_ids, sides[1].gene_ids)
     return observe(pairs, *(side.genes(genes) for side in sides))
-
-
-def _require_column(
-    schema: Mapping[str, pl.DataType], column: str, dtype: type[pl.DataType], frame: str
-) -> None:
-    if column not in schema:
-        rule = f"{frame} lack this column"
-        raise BadInputError(rule, column=column)
-    if schema[column] != dtype:
-        rule = f"{frame} need it as {dtype()}, found {schema[column]}"
-        raise BadInputError(rule, column=column)

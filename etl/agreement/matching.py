@@ -21,6 +21,12 @@ RULE_VERSION = "mutual_nearest_dose_v1"
 DOSE_TOLERANCE = 1e-12
 """Slack on |Δlog10 dose| when distances are compared, and relative slack on a fold; it absorbs rounding."""
 
+MAX_FOLD = 10.0
+"""Largest ratio of two doses that are still the same treatment."""
+
+MIN_COMPOUNDS = 10
+"""Fewest matching compounds of a pair of datasets, context and time: the rule of the reference paper."""
+
 UNRESOLVED_PREFIX = "unresolved:"
 """Opens every identifier that stands for a name nobody could resolve; such a name matches nothing."""
 
@@ -30,7 +36,7 @@ QUANTITY_COLUMNS = ("dose_um", "time_h")
 
 
 def match(
-    conditions: pl.DataFrame | pl.LazyFrame, *, max_fold: float = 10.0, min_compounds: int = 10
+    conditions: pl.DataFrame | pl.LazyFrame, *, max_fold: float = MAX_FOLD, min_compounds: int = MIN_COMPOUNDS
 ) -> pl.DataFrame:
     """Pair conditions of different datasets: same compound, context and time, mutually nearest dose.
 

@@ -4,7 +4,7 @@ Here: from rows (condition, gene) to matrices, and the largest complete part of 
 comparison.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -82,11 +82,7 @@ def read_profiles(effects: pl.DataFrame, *, row_id: str = "condition_id", alpha:
     Raises:
         BadInputError: a column is missing or of another type, or a gene stands twice in a row's effects.
     """
-    for column, dtype in {row_id: pl.Int64, **EFFECT_COLUMNS}.items():
-        if effects.schema.get(column) != dtype:
-            found = effects.schema.get(column, "no such column")
-            rule = f"effects need it as {dtype()}, found {found}"
-            raise BadInputError(rule, column=column)
+    require_columns(effects.schema, {row_id: pl.Int64, **EFFECT_COLUMNS}, "effects")
     ids = effects[row_id].to_numpy()
     row_ids = np.unique(ids)
     gene_ids = np.unique(effects["gene_id"].to_numpy())
@@ -114,6 +110,23 @@ def read_profiles(effects: pl.DataFrame, *, row_id: str = "condition_id", alpha:
     # A plain float takes the array's own type, so that a Float32 p of 0.05 is not below 0.05 by rounding.
     is_significant.ravel()[flat] = np.isfinite(effect) & (p_adjusted < float(alpha))
     return Profiles(row_ids, gene_ids, values, ts, is_significant)
+
+
+def require_columns(
+    schema: Mapping[str, pl.DataType], columns: Mapping[str, type[pl.DataType]], frame: str
+) -> None:
+    """Refuse a frame that lacks a column, or has it as another type.
+
+    Raises:
+        BadInputError: as said.
+    """
+    for column, dtype in columns.items():
+        if column not in schema:
+            rule = f"{frame} lack this column"
+            raise BadInputError(rule, column=column)
+        if schema[column] != dtype:
+            rule = f"{frame} need it as {dtype()}, found {schema[column]}"
+            raise BadInputError(rule, column=column)
 
 
 def complete_cells(

@@ -5,9 +5,9 @@ single samples, and the metrics. What replicates of one dataset do not agree on,
 for; but single samples are noisier than the fits of conditions, so that this is no upper bound of those.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import combinations, pairwise
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
@@ -28,8 +28,13 @@ SAMPLES_PER_READ: Final = 1024
 
 SAMPLE_COLUMNS: Final = ("sample_id", "condition_id", "compound_id", "dose_um", "time_h", "vehicle_group")
 
-Read = Callable[[IntArray], Profiles]
-"""From rows, ascending, to their profiles."""
+
+class Read(Protocol):
+    """What reads the profiles of some rows."""
+
+    def __call__(self, rows: IntArray, *, is_tested: bool = True) -> Profiles:
+        """Return the profiles of rows; untested ones have no significant gene, and cost no p-values."""
+        ...
 
 
 class _Sums(NamedTuple):
@@ -108,19 +113,30 @@ class _Peers:
         n_genes = int(genes.sum())
         self.sums = _Sums(np.zeros(n_genes), np.zeros(n_genes))
         for part in slices(len(rows), SAMPLES_PER_READ):
-            some = _signatures(read, rows[part], genes)
+            some = _signatures(read, rows[part], genes, is_tested=False)
             self.sums.log2_fold_change[:] += some.log2_fold_change.sum(axis=0, dtype=np.float64)
             self.sums.t[:] += some.t.sum(axis=0, dtype=np.float64)
 
 
 def _usual_genes(rows: IntArray, read: Read) -> tuple[BoolArray, BoolArray]:
     """Return the genes of ``usual_genes``, and which rows measured all of them, reading part by part."""
-    parts = [rows[part] for part in slices(len(rows), SAMPLES_PER_READ)]
-    is_rich = measures_most(np.concatenate([read(part).is_measured.sum(axis=1) for part in parts]))
-    rich = [rows[is_rich][part] for part in slices(int(is_rich.sum()), SAMPLES_PER_READ)]
-    measured = np.sum([read(part).is_measured.sum(axis=0) for part in rich], axis=0)
+    parts = []
+    for part in slices(len(rows), SAMPLES_PER_READ):
+        is_measured = read(rows[part], is_tested=False).is_measured
+        n_genes = is_measured.shape[1]
+        parts.append(np.packbits(is_measured, axis=1))
+    # Bits of the whole fit are kept, so that each profile is read once.
+    is_rich = measures_most(
+        np.concatenate([np.bitwise_count(bits).sum(axis=1, dtype=np.int64) for bits in parts])
+    )
+    measured, first = np.zeros(n_genes, dtype=np.int64), 0
+    for bits in parts:
+        rich = bits[is_rich[first : first + len(bits)]]
+        measured += np.unpackbits(rich, axis=1, count=n_genes).sum(axis=0, dtype=np.int64)
+        first += len(bits)
     genes: BoolArray = measured >= SHARE_MEASURED * is_rich.sum()
-    return genes, np.concatenate([read(part).is_measured[:, genes].all(axis=1) for part in parts])
+    wanted = np.packbits(genes)
+    return genes, np.concatenate([((bits & wanted) == wanted).all(axis=1) for bits in parts])
 
 
 def _blocks(stratum: pl.DataFrame) -> Iterator[pl.DataFrame]:
@@ -259,5 +275,5 @@ def _rows(
     )
 
 
-def _signatures(read: Read, rows: IntArray, genes: BoolArray) -> Signatures:
-    return read(rows).signatures(np.arange(len(rows)), genes)
+def _signatures(read: Read, rows: IntArray, genes: BoolArray, *, is_tested: bool = True) -> Signatures:
+    return read(rows, is_tested=is_tested).signatures(np.arange(len(rows)), genes)

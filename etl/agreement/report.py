@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
-from etl.agreement.summary import FOLDS, MATCH, MIN_COMPOUNDS, PAIR
+from etl.agreement.matching import MIN_COMPOUNDS
+from etl.agreement.summary import FOLDS, MATCH, PAIR
 from schemas.vocabularies import (
     AGREEMENT_METRICS,
     AGREEMENT_QUANTITIES,

@@ -91,7 +91,7 @@ class Signatures:
         """Genes of the axis."""
         return self.log2_fold_change.shape[1]
 
-    def centred(self, metric: str) -> Float32:
+    def values(self, metric: str) -> Float32:
         """Return the values whose cosine is a continuous metric, ranks in place of values for Spearman's.
 
         Args:
@@ -109,7 +109,7 @@ class Signatures:
             metric: of ``CONTINUOUS``.
         """
         if metric not in self._units:
-            self._units[metric] = _unit(self.centred(metric), is_centred=not metric.startswith("cosine"))
+            self._units[metric] = _unit(self.values(metric), is_centred=not metric.startswith("cosine"))
         return self._units[metric]
 
     @cached_property
@@ -337,7 +337,7 @@ def _chosen(rows: Float32, chosen: IntArray) -> Float32:
 def _correlations(
     metric: str, left: Signatures, right: Signatures, left_rows: IntArray, right_rows: IntArray
 ) -> FloatArray:
-    sides, is_centred = (left.centred(metric), right.centred(metric)), not metric.startswith("cosine")
+    sides, is_centred = (left.values(metric), right.values(metric)), not metric.startswith("cosine")
     value = np.empty(len(left_rows))
 
     def correlate(part: slice) -> None:

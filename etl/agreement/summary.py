@@ -19,6 +19,7 @@ from scipy import sparse
 from etl.accounting import RowAccount
 from etl.agreement.baselines import SEED
 from etl.agreement.bootstrap import N_RESAMPLES, clustered_means
+from etl.agreement.matching import DOSE_TOLERANCE, MAX_FOLD, MIN_COMPOUNDS
 from etl.agreement.similarity import METRICS
 from etl.arrays import BoolArray, FloatArray, IntArray
 from etl.errors import BadInputError
@@ -28,13 +29,12 @@ from schemas.vocabularies import (
     RETRIEVAL_SIMILARITIES,
     SUMMARY_BASELINES,
     SUMMARY_METRICS,
+    SUMMARY_SIDES,
 )
 
-FOLDS: Final = (1.0, 2.0, 3.0, 10.0)
+FOLDS: Final = (1.0, 2.0, 3.0, MAX_FOLD)
 """Thresholds of the ratio of doses; contexts by themselves are summed up for the last one only."""
-MIN_COMPOUNDS: Final = 10
-FOLD_TOLERANCE: Final = 1e-12
-SIDES: Final = ("both", "left", "right")
+SIDES: Final = tuple(SUMMARY_SIDES)
 QUANTITIES: Final = ("baseline", "delta", "percentile")
 
 UNIT: Final = ("compound_id", "context_id", "time_h")
@@ -172,7 +172,7 @@ def _of(rows: pl.DataFrame, named: Mapping[str, str]) -> pl.DataFrame:
 
 def _eligible(matches: pl.DataFrame, fold: float, min_compounds: int) -> BoolArray:
     """Say of each match whether it is near enough, in a context and time with enough compounds that are."""
-    is_near = pl.col("fold") <= fold * (1 + FOLD_TOLERANCE)
+    is_near = pl.col("fold") <= fold * (1 + DOSE_TOLERANCE)
     n_compounds = pl.col("compound_id").filter(is_near).n_unique().over("context_id", "time_h")
     return matches.select(is_near & (n_compounds >= min_compounds)).to_series().to_numpy()
 
@@ -230,7 +230,6 @@ def _of_queries(retrieval: pl.DataFrame, matches: pl.DataFrame, left: str, right
         sides.append(
             searched.group_by(*UNIT, "similarity")
             .agg(
-                pl.len().alias("n"),
                 rank=pl.col("normalized_rank").mean(),
                 first=pl.col("is_first").mean(),
                 auroc=pl.col("auroc").mean(),

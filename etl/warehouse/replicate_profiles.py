@@ -58,12 +58,12 @@ def replicate_profiles(
     }
     groups = samples["vehicle_group"].to_numpy()
 
-    def read(rows: IntArray) -> Profiles:
+    def read(rows: IntArray, *, is_tested: bool = True) -> Profiles:
         effect, error = np.asarray(effects[rows]), np.asarray(errors[rows])
         with np.errstate(divide="ignore", invalid="ignore"):
             t = np.where(error > 0, effect / error, np.float32(np.nan))
-        adjusted = np.empty(t.shape)
-        for group in np.unique(groups[rows]):
+        adjusted = np.ones(t.shape)
+        for group in np.unique(groups[rows]) if is_tested else ():
             of_group = groups[rows] == group
             df = np.broadcast_to(total_df[group], t[of_group].shape)
             adjusted[of_group] = benjamini_hochberg(two_sided_p(t[of_group].astype(np.float64), df))

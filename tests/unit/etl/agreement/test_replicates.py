@@ -42,7 +42,7 @@ def plate(
 
 
 def reader(effect: np.ndarray) -> Read:
-    def read(rows: IntArray) -> Profiles:
+    def read(rows: IntArray, *, is_tested: bool = True) -> Profiles:
         genes = np.arange(1, effect.shape[1] + 1, dtype=np.int32)
         return Profiles(rows, genes, effect[rows], effect[rows] * 2, np.abs(effect[rows]) > 1)
 
@@ -124,3 +124,16 @@ def test_doses_and_fits_keep_to_themselves() -> None:
 def test_no_samples_give_no_rows() -> None:
     samples, read, _ = plate([2])
     assert replicate_agreement("toy", "CVCL_0023", samples.clear(), read).is_empty()
+
+
+def test_a_sample_that_lacks_genes_is_left_out_and_the_others_keep_theirs() -> None:
+    samples, _, effect = plate([3, 3, 2, 2])
+    lame = int(samples.with_row_index("row").filter(condition_id=100)["row"][0])
+    effect[lame, 50:] = np.nan
+    rows = replicate_agreement("toy", "CVCL_0023", samples, reader(effect)).filter(metric=RHO)
+    assert rows.filter(condition_id=100).select("n_replicates", "n_pairs").row(0) == (2, 1)
+    a, b = [i for i in np.flatnonzero((samples["condition_id"] == 100).to_numpy()) if i != lame]
+    assert rows.filter(condition_id=100)["observed"].item() == pytest.approx(
+        spearmanr(effect[a], effect[b]).statistic
+    )
+    assert rows.filter(condition_id=101)["n_peers"].item() == 6
