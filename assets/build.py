@@ -19,7 +19,6 @@ from assets.definition import asset_key, reference_key
 from assets.definitions import ASSETS
 from assets.fit import QUIET, Fitted, accounts_of, fit
 from assets.instance import instance_of
-from assets.machine import usable_cpus
 from assets.partitions import register
 from assets.resources import COMMAND_TAG, Warehouse
 from assets.workers import default_workers, divide, fit_in_processes
@@ -28,6 +27,7 @@ from etl.errors import ConcurrentWriteError, PerturbhouseError
 from etl.harmonize.pubchem_files import compile_pubchem, has_pubchem_files
 from etl.harmonize.snapshots import PUBCHEM, REFERENCES
 from etl.sources import SOURCES, source_named
+from etl.threads import usable_cpus
 from etl.warehouse.fit_units import FitUnit, fit_units
 from etl.warehouse.freshness import (
     are_shared_tables_fresh,

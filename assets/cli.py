@@ -15,12 +15,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from assets.machine import usable_cpus
 from assets.resources import Warehouse
 from etl.accounting import RowAccount
 from etl.agreement.summary import overview
 from etl.errors import PerturbhouseError
 from etl.settings import Settings, settings_from
+from etl.threads import usable_cpus
 from etl.warehouse.contents import table_contents
 from etl.warehouse.scan import exists, scan, table_named
 from etl.warehouse.sql import query as run_query

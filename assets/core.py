@@ -5,7 +5,6 @@ from functools import partial
 import dagster as dg
 
 from assets.definition import per_dataset, shared
-from assets.machine import usable_cpus
 from assets.partitions import register, unregister_others
 from assets.resources import Warehouse, not_applicable, source_of
 from etl.accounting import RowAccount, chained, merged, total, with_parts
@@ -30,6 +29,7 @@ from etl.sources.base import (
     TranscriptomicSource,
 )
 from etl.sources.single_cell import Pseudobulked
+from etl.threads import usable_cpus
 from etl.validation import check_reported
 from etl.warehouse.fit_units import fit_units, gone, remove
 from schemas.core.compound import COMPOUND

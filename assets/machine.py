@@ -1,12 +1,7 @@
-"""What this process may use of the machine it runs on."""
+"""How much memory this process may use."""
 
 import os
 from pathlib import Path
-
-
-def usable_cpus() -> int:
-    """Return the number of CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def usable_memory() -> int:

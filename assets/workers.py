@@ -22,8 +22,9 @@ import dagster as dg
 
 from assets.fit import Fitted, fit
 from assets.instance import instance_of
-from assets.machine import usable_cpus, usable_memory
+from assets.machine import usable_memory
 from assets.resources import Warehouse
+from etl.threads import usable_cpus
 from etl.warehouse.fit_units import FitUnit
 
 SMALL_MEMORY = 16 * 10**9

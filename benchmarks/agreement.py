@@ -178,9 +178,9 @@ def rates() -> None:
     best = min(_seconds(lambda: left @ right.T) for _ in range(3))
     print(f"Float32 matrix product: {flops / best / 1e9:.0f} GFLOP/s")
     blocks = [Signatures(one, one, np.zeros(one.shape, dtype=bool)) for one in (left, right)]
-    rows = np.arange(n_rows), np.arange(n_peers)
-    cold = _seconds(lambda: products(*blocks, *rows))
-    warm = min(_seconds(lambda: products(*blocks, *rows)) for _ in range(3))
+    sides = blocks[0], np.arange(n_rows), blocks[1], np.arange(n_peers)
+    cold = _seconds(lambda: products(*sides))
+    warm = min(_seconds(lambda: products(*sides)) for _ in range(3))
     total = flops * len(CONTINUOUS)
     print(
         f"six correlations of all pairs: {total / warm / 1e9:.0f} GFLOP/s, "

@@ -12,10 +12,11 @@ does not depend on the cells (``other_contexts``); other compounds there share n
 
 import hashlib
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
+from numba import njit
 from numpy.typing import NDArray
 
 from etl.agreement.context_pairs import (
@@ -30,8 +31,8 @@ from etl.agreement.context_pairs import (
     usual_genes,
 )
 from etl.agreement.matching import DOSE_TOLERANCE, MAX_FOLD
-from etl.agreement.similarity import METRICS, Signatures, correlations, discrete, products
-from etl.arrays import FloatArray, IntArray, slices
+from etl.agreement.similarity import METRICS, Signatures, all_metrics, correlations, discrete
+from etl.arrays import BoolArray, FloatArray, IntArray, slices
 from schemas.mart.agreement_baseline import AGREEMENT_BASELINE
 
 N_PEERS: Final = 512
@@ -47,8 +48,8 @@ PEERS: Final = ("source_peers", "target_peers")
 CENTROIDS: Final = ("source_centroid", "target_centroid")
 ELSEWHERE: Final = ("other_contexts", "both_different")
 
-Scored = Mapping[str, NDArray[np.floating]]
-"""Scores by metric."""
+Scored = Mapping[str, NDArray[Any]]
+"""Scores by metric, in single or double precision."""
 
 
 class PeerScores:
@@ -64,23 +65,16 @@ class PeerScores:
         # n, sum, sum of squares (of values within -1 and 1: nothing is lost), number below.
         self._sums = {metric: np.zeros((4, n_pairs)) for metric in observed}
 
-    def add(self, pairs: IntArray, scores: Scored) -> None:
+    def add(self, pairs: IntArray, scores: Scored, is_own: BoolArray) -> None:
         """Add scores of peers; undefined ones do not count.
 
         Args:
             pairs: each at most once.
             scores: by metric; shape (pairs, peers).
+            is_own: peers that are none, for they have the compound of the pair; shape (pairs, peers).
         """
         for metric, values in scores.items():
-            is_finite = np.isfinite(values)
-            finite = np.where(is_finite, values, 0.0)
-            difference = finite - self._observed[metric][pairs, None]
-            below = np.where(np.abs(difference) <= TIE, 0.5, difference < 0) * is_finite
-            sums = self._sums[metric]
-            sums[0, pairs] += is_finite.sum(axis=1)
-            sums[1, pairs] += finite.sum(axis=1)
-            sums[2, pairs] += np.square(finite, dtype=np.float64).sum(axis=1)
-            sums[3, pairs] += below.sum(axis=1)
+            _add_scores(values, is_own, self._observed[metric], pairs, self._sums[metric])
 
     def add_single(self, pairs: IntArray, scores: Scored) -> None:
         """Add one score to each of some pairs, which may repeat; shape (pairs,)."""
@@ -144,7 +138,7 @@ class Centroids:
             sums[0, i] -= signatures.log2_fold_change[own].sum(axis=0, dtype=np.float64)
             sums[1, i] -= signatures.t[own].sum(axis=0, dtype=np.float64)
         means = (sums / np.maximum(n, 1)[:, None]).astype(np.float32)
-        return Signatures(means[0], means[1], np.zeros(means[0].shape, dtype=np.bool_)), n
+        return Signatures(means[0], means[1], None), n
 
 
 def baselines(
@@ -192,14 +186,6 @@ def baselines(
     return _rows(pair, observed, scores, centroid_sizes)
 
 
-def peer_scores(queries: Signatures, query_rows: IntArray, peers: Signatures, peer_rows: IntArray) -> Scored:
-    """Return every metric of each of some queries with each of some peers; shape (queries, peers)."""
-    shape = len(query_rows), len(peer_rows)
-    pairs = np.repeat(query_rows, shape[1]), np.tile(peer_rows, shape[0])
-    lists = {name: one.value.reshape(shape) for name, one in discrete(queries, peers, *pairs).items()}
-    return {**products(queries, peers, query_rows, peer_rows), **lists}
-
-
 def strata(block: Block) -> IntArray:
     """Return a code of dose and time of each row."""
     _, codes = np.unique(np.stack([block.dose, block.time], axis=1), axis=0, return_inverse=True)
@@ -239,9 +225,9 @@ def _add_peers(
                 block, rows = blocks.side(side)
                 for name, theirs in zip(PEERS, (side, other), strict=True):
                     peer_block = blocks.side(theirs)[0]
-                    found = peer_scores(block.signatures, rows[at], peer_block.signatures, peers[theirs])
+                    found = all_metrics(block.signatures, rows[at], peer_block.signatures, peers[theirs])
                     is_own = block.compound[rows[at]][:, None] == peer_block.compound[peers[theirs]]
-                    scores[name, side].add(blocks.matches[at], _without(found, is_own))
+                    scores[name, side].add(blocks.matches[at], found, is_own)
 
 
 def _add_centroids(
@@ -260,7 +246,7 @@ def _add_centroids(
                 mean, n = means[theirs]
                 everyone = np.arange(len(mean))
                 found = correlations(block.signatures, mean, rows[part], everyone) | discrete(
-                    block.signatures, mean, rows[part], everyone, own_only=True
+                    block.signatures, mean, rows[part], everyone
                 )
                 values = {metric: np.where(n > 0, one.value, np.nan) for metric, one in found.items()}
                 scores[name, side].add_single(at, values)
@@ -308,9 +294,9 @@ def _add_elsewhere(
         candidates = candidates[candidates >= 0]
         for part in slices(len(members) if len(candidates) else 0, PAIRS_PER_BLOCK):
             at = members[part]
-            several = peer_scores(queries, at_row[at], there.signatures, candidates)
+            several = all_metrics(queries, at_row[at], there.signatures, candidates)
             is_own = code[at][:, None] == there.compound[candidates]
-            scores["both_different", side].add(blocks.matches[at], _without(several, is_own))
+            scores["both_different", side].add(blocks.matches[at], several, is_own)
 
 
 def _wanted(
@@ -355,12 +341,6 @@ def _nearest_dose(
     return near["i"].to_numpy(), near["j"].to_numpy()
 
 
-def _without(scores: Scored, is_own: np.ndarray) -> Scored:
-    if not is_own.any():
-        return scores
-    return {metric: np.where(is_own, np.nan, values) for metric, values in scores.items()}
-
-
 def _rows(
     pair: ContextPair,
     observed: Scored,
@@ -391,3 +371,30 @@ def _rows(
                 )
             )
     return pl.concat(rows)
+
+
+@njit(cache=True, nogil=True)
+def _add_scores(
+    scores: NDArray[Any],
+    is_own: BoolArray,
+    observed: FloatArray,
+    pairs: IntArray,
+    sums: FloatArray,
+) -> None:
+    """Add to the number, sum, sum of squares, and number below the observed of each of some pairs."""
+    for i in range(len(pairs)):
+        pair = pairs[i]
+        n, total, squares, below = 0, 0.0, 0.0, 0.0
+        for j in range(scores.shape[1]):
+            score = np.float64(scores[i, j])
+            if is_own[i, j] or not np.isfinite(score):
+                continue
+            n += 1
+            total += score
+            squares += score * score
+            difference = score - observed[pair]
+            below += 0.5 if abs(difference) <= TIE else 1.0 if difference < 0 else 0.0
+        sums[0, pair] += n
+        sums[1, pair] += total
+        sums[2, pair] += squares
+        sums[3, pair] += below

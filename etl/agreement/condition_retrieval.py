@@ -12,6 +12,7 @@ import polars as pl
 
 from etl.agreement.context_pairs import Block, BlockPair, ContextPair
 from etl.agreement.retrieval import Positives, Ranking, chance, rank_positives
+from etl.agreement.similarity import products
 from etl.arrays import IntArray, slices
 from schemas.mart.retrieval import RETRIEVAL
 from schemas.vocabularies import RETRIEVAL_SIMILARITIES
@@ -77,9 +78,10 @@ def _in_one_direction(blocks: BlockPair, time: float) -> Iterator[pl.DataFrame]:
         "compound": _lists(same[0], same[1], len(queries)),
     }
     for similarity in RETRIEVAL_SIMILARITIES:
-        there = target.signatures.unit(similarity)[candidates]
         for part in slices(len(queries), QUERIES_PER_BLOCK):
-            scores = source.signatures.unit(similarity)[queries[part]] @ there.T
+            scores = products(source.signatures, queries[part], target.signatures, candidates, (similarity,))[
+                similarity
+            ]
             for rule, positives in answers.items():
                 some = _part(positives, part)
                 yield _rows(source, queries[part], rank_positives(scores, some)).with_columns(

@@ -12,7 +12,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from etl.agreement.similarity import Float32, Signatures
+from etl.agreement.gene_order import Float32
+from etl.agreement.similarity import Signatures
 from etl.arrays import BoolArray, IntArray
 from etl.errors import BadInputError
 

@@ -14,10 +14,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from etl.accounting import RowAccount
-from etl.agreement.baselines import N_PEERS, SEED, PeerScores, chosen, peer_scores
+from etl.agreement.baselines import N_PEERS, SEED, PeerScores, chosen
 from etl.agreement.context_pairs import SHARE_MEASURED, measures_most
 from etl.agreement.profiles import Profiles
-from etl.agreement.similarity import METRICS, Signatures, correlations, discrete
+from etl.agreement.similarity import METRICS, Signatures, all_metrics, correlations, discrete
 from etl.arrays import BoolArray, FloatArray, IntArray, slices
 from schemas.mart.replicate_agreement import REPLICATE_AGREEMENT
 
@@ -35,6 +35,18 @@ class Read(Protocol):
     def __call__(self, rows: IntArray, *, is_tested: bool = True) -> Profiles:
         """Return the profiles of rows; untested ones have no significant gene, and cost no p-values."""
         ...
+
+
+class _PairValues(NamedTuple):
+    """What pairs of samples score; by metric of ``METRICS`` and pair, NaN where not defined."""
+
+    condition: IntArray
+    """Condition of each pair."""
+    n_peers: IntArray
+    observed: FloatArray
+    peer_mean: FloatArray
+    peer_percentile: FloatArray
+    centroid: FloatArray
 
 
 class _Sums(NamedTuple):
@@ -71,17 +83,21 @@ def replicate_agreement(
         Rows of ``mart/replicate_agreement``, sorted by its key; none of a condition whose samples lack genes
         that the others of the fit have.
     """
-    parts = [pl.DataFrame(schema=REPLICATE_AGREEMENT.polars_schema)]
+    parts: list[_PairValues] = []
+    compared = []
     numbered = samples.select(*SAMPLE_COLUMNS).with_row_index("row")
     for _, of_fit in numbered.group_by("vehicle_group", maintain_order=True):
         genes, is_complete = _usual_genes(of_fit["row"].to_numpy().astype(np.int64), read)
         usable = of_fit.filter(pl.Series(is_complete))
+        compared.append(usable)
         for (dose, time), stratum in usable.group_by("dose_um", "time_h", maintain_order=True):
             rows = stratum["row"].to_numpy().astype(np.int64)
             key = f"{dataset_id}|{context_id}|{dose:g}|{time:g}"
             peers = _Peers(stratum, rows, read, genes, n_peers, seed, key)
-            parts += [_of_block(dataset_id, context_id, block, read, peers) for block in _blocks(stratum)]
-    return pl.concat(parts).sort(REPLICATE_AGREEMENT.primary_key)
+            parts += [_of_block(block, read, peers) for block in _blocks(stratum)]
+    if not parts:
+        return pl.DataFrame(schema=REPLICATE_AGREEMENT.polars_schema)
+    return _means(dataset_id, context_id, pl.concat(compared), parts).sort(REPLICATE_AGREEMENT.primary_key)
 
 
 def replicate_account(rows: pl.DataFrame) -> RowAccount:
@@ -165,41 +181,32 @@ def _pairs(condition: NDArray[np.int64]) -> tuple[IntArray, IntArray]:
     return pairs[:, 0], pairs[:, 1]
 
 
-def _of_block(
-    dataset_id: str, context_id: str, block: pl.DataFrame, read: Read, peers: _Peers
-) -> pl.DataFrame:
+def _of_block(block: pl.DataFrame, read: Read, peers: _Peers) -> _PairValues:
     rows = block["row"].to_numpy().astype(np.int64)
     order = np.argsort(rows)
     place = np.argsort(order)
     signatures = _signatures(read, rows[order], peers.genes)
     one, other = (place[side] for side in _pairs(block["condition_id"].to_numpy()))
-    observed = {
-        name: score.value
-        for name, score in (
-            correlations(signatures, signatures, one, other) | discrete(signatures, signatures, one, other)
-        ).items()
-    }
+    scores = correlations(signatures, signatures, one, other) | discrete(signatures, signatures, one, other)
+    observed = {metric: score.value for metric, score in scores.items()}
     compound = block["compound_id"].to_numpy()[order]
     against = PeerScores(observed)
-    scores = peer_scores(signatures, np.arange(len(rows)), peers.signatures, np.arange(len(peers.signatures)))
-    is_own = compound[one][:, None] == peers.compounds
+    everyone = np.arange(len(signatures)), np.arange(len(peers.signatures))
+    with_peers = all_metrics(signatures, everyone[0], peers.signatures, everyone[1])
     against.add(
         np.arange(len(one)),
-        {
-            name: np.where(is_own, np.nan, (values[one] + values[other]) / 2)
-            for name, values in scores.items()
-        },
+        {metric: (values[one] + values[other]) / 2 for metric, values in with_peers.items()},
+        compound[one][:, None] == peers.compounds,
     )
     centroid = _centroid_scores(signatures, compound, peers)
-    condition = block["condition_id"].to_numpy()[order][one]
-    return _rows(
-        dataset_id,
-        context_id,
-        block,
-        condition,
-        observed,
-        against,
-        {name: (values[one] + values[other]) / 2 for name, values in centroid.items()},
+    n_peers, peer_mean = (np.stack(values) for values in zip(*map(against.means, METRICS), strict=True))
+    return _PairValues(
+        block["condition_id"].to_numpy()[order][one],
+        n_peers,
+        np.stack([observed[metric] for metric in METRICS]),
+        peer_mean,
+        np.stack([against.percentile(metric) for metric in METRICS]),
+        np.stack([(centroid[metric][one] + centroid[metric][other]) / 2 for metric in METRICS]),
     )
 
 
@@ -217,54 +224,46 @@ def _centroid_scores(
             means, peers.sums, (signatures.log2_fold_change, signatures.t), strict=True
         ):
             mean[i] = (total - values[own].sum(axis=0, dtype=np.float64)) / max(n[i], 1)
-    centroids = Signatures(means[0], means[1], np.zeros(means[0].shape, dtype=np.bool_))
+    centroids = Signatures(means[0], means[1], None)
     rows = np.arange(len(signatures))
-    found = correlations(signatures, centroids, rows, code) | discrete(
-        signatures, centroids, rows, code, own_only=True
-    )
+    found = correlations(signatures, centroids, rows, code) | discrete(signatures, centroids, rows, code)
     return {name: np.where(n[code] > 0, score.value, np.nan) for name, score in found.items()}
 
 
-def _rows(
-    dataset_id: str,
-    context_id: str,
-    block: pl.DataFrame,
-    condition: IntArray,
-    observed: Mapping[str, FloatArray],
-    against: PeerScores,
-    centroid: Mapping[str, FloatArray],
-) -> pl.DataFrame:
+def _means(dataset_id: str, context_id: str, samples: pl.DataFrame, parts: list[_PairValues]) -> pl.DataFrame:
     """Return means over the pairs of each condition."""
-    counted = block.group_by("condition_id", "compound_id", "time_h").agg(
+    condition, n_peers, observed, peer_mean, percentile, centroid = (
+        np.concatenate(values, axis=-1) for values in zip(*parts, strict=True)
+    )
+    columns = {
+        "observed": observed,
+        "peer_mean": peer_mean,
+        "peer_delta": observed - peer_mean,
+        "peer_percentile": percentile,
+        "centroid": centroid,
+        "centroid_delta": observed - centroid,
+    }
+    pairs = pl.DataFrame(
+        {
+            "condition_id": np.tile(condition, len(METRICS)),
+            "metric": pl.Series(METRICS)[np.repeat(np.arange(len(METRICS)), len(condition))],
+            "n_peers": n_peers.ravel(),
+            **{name: values.ravel() for name, values in columns.items()},
+        }
+    )
+    counted = samples.group_by("condition_id", "compound_id", "time_h").agg(
         n_replicates=pl.len().cast(pl.Int32)
     )
-    parts = []
-    for metric in METRICS:
-        n_peers, peer_mean = against.means(metric)
-        columns = {
-            "observed": observed[metric],
-            "peer_mean": peer_mean,
-            "peer_delta": observed[metric] - peer_mean,
-            "peer_percentile": against.percentile(metric),
-            "centroid": centroid[metric],
-            "centroid_delta": observed[metric] - centroid[metric],
-        }
-        pairs = pl.DataFrame({"condition_id": condition, "n_peers": n_peers, **columns}).with_columns(
-            pl.col(list(columns)).fill_nan(None)
-        )
-        parts.append(
-            pairs.group_by("condition_id")
-            .agg(
-                pl.col(list(columns)).mean(),
-                n_pairs=pl.len().cast(pl.Int32),
-                n_defined=pl.col("observed").count().cast(pl.Int32),
-                n_peers=pl.col("n_peers").max().cast(pl.Int32),
-            )
-            .with_columns(metric=pl.lit(metric))
-        )
     n = pl.col("n_replicates")
     return (
-        pl.concat(parts)
+        pairs.with_columns(pl.col(list(columns)).fill_nan(None))
+        .group_by("condition_id", "metric")
+        .agg(
+            pl.col(list(columns)).mean(),
+            n_pairs=pl.len().cast(pl.Int32),
+            n_defined=pl.col("observed").count().cast(pl.Int32),
+            n_peers=pl.col("n_peers").max().cast(pl.Int32),
+        )
         .join(counted, on="condition_id")
         .with_columns(
             dataset_id=pl.lit(dataset_id),

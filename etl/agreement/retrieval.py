@@ -14,8 +14,8 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln
 
-from etl.agreement.similarity import in_threads
 from etl.arrays import FloatArray, IntArray, slices
+from etl.threads import in_threads
 
 RECALLS: Final = (1, 5, 10)
 """Numbers of best candidates among which a positive is looked for."""

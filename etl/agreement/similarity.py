@@ -1,35 +1,41 @@
 """How alike effect profiles are: metrics of single pairs, and of many profiles with many at once.
 
 A signature is what one condition (or one sample) did to every gene: log2 fold change, moderated t, and which
-genes are significant. Here: the forms of a block of signatures that comparisons need (ranks, unit vectors,
-bit sets, lists of significant genes), and the comparisons. All genes of a block are measured; which genes two
-profiles share is settled before (``profiles``). Not here: tables, and who is compared with whom.
+genes are significant. Here: the forms of a block of signatures that comparisons need, and the comparisons.
+All genes of a block are measured; which genes two profiles share is settled before (``profiles``). Not here:
+orders of genes (``gene_order``), tables, and who is compared with whom.
 
 Correlations of single pairs are computed in double precision. Those of all rows with all rows are products of
 unit vectors in Float32, and differ from the former by about 1e-6. An undefined metric is NaN, never 0.
 """
 
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache, cached_property
+from collections.abc import Iterator
+from functools import cached_property
 from typing import Final, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from etl.arrays import FloatArray, IntArray, slices
-
-Float32 = NDArray[np.float32]
-Bits = NDArray[np.uint64]
+from etl.agreement.gene_order import (
+    STRONG,
+    Bits,
+    Float32,
+    GeneLists,
+    Ranks,
+    average_ranks,
+    list_genes,
+    places_in_list,
+    places_in_order,
+    rank_rows,
+)
+from etl.arrays import BoolArray, FloatArray, IntArray, slices
+from etl.threads import in_threads
 
 OVERLAPS: Final = (50, 100, 200)
 """Lengths of the lists of significant genes that are laid over each other."""
 SIGNED_OVERLAP: Final = 50
 """Genes at either end of the list of t that are laid over each other; half of all genes if that is less."""
-MIN_ABS_EFFECT: Final = 0.2
-"""Absolute log2 fold change that a gene exceeds for the metrics named ``_02``."""
 
 CONTINUOUS: Final = (
     "spearman_log2_fold_change",
@@ -49,10 +55,10 @@ DISCRETE: Final = (
 )
 METRICS: Final = (*CONTINUOUS, *DISCRETE)
 
-SHORT_LIST: Final = 16
-"""Genes below which ranking by sorting is faster than by counting."""
 ROWS_PER_TASK: Final = 64
-"""Rows that one task of a thread sorts."""
+PAIRS_PER_TASK: Final = 4096
+SHORT_LIST: Final = 16
+"""Genes below which ranking by sorting is faster than by counting, on long profiles."""
 
 
 class Scores(NamedTuple):
@@ -64,24 +70,74 @@ class Scores(NamedTuple):
     """Genes that the value rests on."""
 
 
+class Vectors:
+    """Rows of numbers, and what correlations need of them.
+
+    Args:
+        values: finite; shape (rows, genes).
+    """
+
+    def __init__(self, values: Float32) -> None:
+        self.values = values
+        n_rows = len(values)
+        self.mean, self.spread, self.length = np.empty((3, n_rows))
+        in_threads(self._measure, slices(n_rows, ROWS_PER_TASK))
+
+    def _measure(self, part: slice) -> None:
+        _moments(self.values[part], self.mean[part], self.spread[part], self.length[part])
+
+    @cached_property
+    def units(self) -> Float32:
+        """The rows less their mean as unit vectors; zero for a row that does not vary."""
+        units = np.empty_like(self.values)
+
+        def scale(part: slice) -> None:
+            _scale(self.values[part], self.mean[part], self.spread[part], units[part])
+
+        in_threads(scale, slices(len(units), ROWS_PER_TASK))
+        return units
+
+    @cached_property
+    def correlation_terms(self) -> tuple[Float32, Float32]:
+        """Scale and shift of each row that make a product of ``units`` Pearson's correlation.
+
+        A score is product · scale · other scale + shift · other shift; NaN for a row that does not vary.
+        """
+        scale = np.where(self.spread > 0, 1, np.nan).astype(np.float32)
+        return scale, np.zeros_like(scale)
+
+    @cached_property
+    def cosine_terms(self) -> tuple[Float32, Float32]:
+        """Likewise for the cosine: (covariance + n · mean · other mean) / lengths; NaN for a row of zeros."""
+        mean = self.mean * np.sqrt(self.values.shape[1])
+        return self._over_length(self.spread), self._over_length(mean)
+
+    def _over_length(self, part: FloatArray) -> Float32:
+        with np.errstate(invalid="ignore"):
+            share: Float32 = (part / self.length).astype(np.float32)
+        return share
+
+
 class Signatures:
     """A block of signatures over one gene axis, with the forms that comparisons need, made when asked for.
 
     Args:
         log2_fold_change: finite; shape (rows, genes).
         t: moderated t, finite; shape (rows, genes).
-        is_significant: shape (rows, genes).
+        is_significant: shape (rows, genes); None where signatures have no significant genes of their own, as
+            means of profiles: all their genes are then listed, and the other side selects.
     """
 
-    def __init__(self, log2_fold_change: Float32, t: Float32, is_significant: NDArray[np.bool_]) -> None:
-        shapes = {one.shape for one in (log2_fold_change, t, is_significant)}
+    def __init__(self, log2_fold_change: Float32, t: Float32, is_significant: BoolArray | None) -> None:
+        shapes = {one.shape for one in (log2_fold_change, t, is_significant) if one is not None}
         if len(shapes) > 1:
             message = f"a block has one shape (rows, genes), not {sorted(shapes)}"
             raise ValueError(message)
         self.log2_fold_change = np.ascontiguousarray(log2_fold_change, dtype=np.float32)
         self.t = np.ascontiguousarray(t, dtype=np.float32)
-        self.is_significant = is_significant
-        self._units: dict[str, Float32] = {}
+        self.has_own_genes = is_significant is not None
+        self.is_significant = np.ones(self.t.shape, np.bool_) if is_significant is None else is_significant
+        self._vectors: dict[str, Vectors] = {}
 
     def __len__(self) -> int:
         return len(self.log2_fold_change)
@@ -91,145 +147,91 @@ class Signatures:
         """Genes of the axis."""
         return self.log2_fold_change.shape[1]
 
-    def values(self, metric: str) -> Float32:
-        """Return the values whose cosine is a continuous metric, ranks in place of values for Spearman's.
-
-        Args:
-            metric: of ``CONTINUOUS``; the mean of values is not subtracted.
-        """
-        how, _, value = metric.partition("_")
-        if how == "spearman":
-            return (self.t_ranks if value == "t" else self.effect_ranks).centred
-        return self.t if value == "t" else self.log2_fold_change
-
-    def unit(self, metric: str) -> Float32:
-        """Return the rows as unit vectors whose dot products are a continuous metric; NaN where undefined.
+    def vectors(self, metric: str) -> Vectors:
+        """Return what a continuous metric correlates: values, or for Spearman's their ranks.
 
         Args:
             metric: of ``CONTINUOUS``.
         """
-        if metric not in self._units:
-            self._units[metric] = _unit(self.values(metric), is_centred=not metric.startswith("cosine"))
-        return self._units[metric]
+        how, _, value = metric.partition("_")
+        name = f"{'ranks' if how == 'spearman' else 'values'} of {value}"
+        if name not in self._vectors:
+            if how == "spearman":
+                values = (self.t_ranks if value == "t" else self.effect_ranks).centred
+            else:
+                values = self.t if value == "t" else self.log2_fold_change
+            self._vectors[name] = Vectors(values)
+        return self._vectors[name]
 
     @cached_property
-    def effect_ranks(self) -> "Ranks":
+    def effect_ranks(self) -> Ranks:
         """Ranks of the fold changes of each row."""
         return rank_rows(self.log2_fold_change)
 
     @cached_property
-    def t_ranks(self) -> "Ranks":
+    def t_ranks(self) -> Ranks:
         """Ranks of the t of each row."""
         return rank_rows(self.t)
 
     @cached_property
-    def significant(self) -> "GeneLists":
-        """The significant genes of each row, the largest absolute fold change first."""
-        return _gene_lists(self.log2_fold_change, self.is_significant)
+    def effect_places(self) -> NDArray[np.unsignedinteger]:
+        """Place of every gene in the ascending order of fold changes."""
+        return places_in_order(self.effect_ranks.order)
 
     @cached_property
-    def significant_ranks(self) -> FloatArray:
-        """Centred average ranks of the fold changes within each list, at the places of its genes."""
-        ranks = np.empty(len(self.significant.genes))
-        _rank_lists(self.significant, self.log2_fold_change, ranks)
-        return ranks
+    def significant(self) -> GeneLists:
+        """The significant genes of each row, the largest absolute fold change first."""
+        return list_genes(self.log2_fold_change, self.effect_ranks.order, self.is_significant)
 
     @cached_property
     def significant_places(self) -> NDArray[np.unsignedinteger]:
-        """Place of every gene in the list of each row; one that is in none is behind all."""
-        first, genes = self.significant
-        dtype = np.uint16 if self.n_genes < 2**16 else np.uint32
-        places = np.full(self.log2_fold_change.shape, np.iinfo(dtype).max, dtype=dtype)
-        rows = np.repeat(np.arange(len(self)), np.diff(first))
-        places[rows, genes] = np.arange(len(genes)) - np.repeat(first[:-1], np.diff(first))
-        return places
+        """Place of every gene in ``significant``; one that is not in it is behind all."""
+        return places_in_list(self.significant, self.n_genes)
 
     @cached_property
-    def effect_places(self) -> NDArray[np.unsignedinteger]:
-        """Place of every gene in the ascending order of fold changes."""
-        order = self.effect_ranks.order
-        # Rows of two bytes a gene stay in the fastest cache.
-        places = np.empty(order.shape, dtype=np.uint16 if order.shape[1] <= 2**16 else np.uint32)
-        in_threads(lambda part: _invert(order[part], places[part]), slices(len(order), ROWS_PER_TASK))
-        return places
-
-    @cached_property
-    def directions(self) -> tuple[Bits, Bits, Bits]:
-        """Sets of the significant genes that go up, down, and nowhere."""
-        return self._directions(self.is_significant)
-
-    @cached_property
-    def strong_directions(self) -> tuple[Bits, Bits, Bits]:
-        """The same of genes whose absolute fold change exceeds ``MIN_ABS_EFFECT``."""
-        return self._directions(
-            self.is_significant & (np.abs(self.log2_fold_change) > np.float32(MIN_ABS_EFFECT))
-        )
-
-    @cached_property
-    def tops(self) -> dict[int, Bits]:
-        """Sets of the first genes of ``significant``, by their number; empty for a row with fewer."""
-        return {k: _first_of_lists(self.significant, k, self.n_genes) for k in OVERLAPS}
-
-    @cached_property
-    def ends(self) -> tuple[Bits, Bits]:
-        """Sets of the genes with the highest and the lowest t."""
+    def ends(self) -> "Ends":
+        """The genes with the lowest and the highest t."""
         k = min(SIGNED_OVERLAP, self.n_genes // 2)
         order = self.t_ranks.order
-        return _bits_of_columns(order[:, self.n_genes - k :], self.n_genes), _bits_of_columns(
-            order[:, :k], self.n_genes
-        )
-
-    def _directions(self, among: NDArray[np.bool_]) -> tuple[Bits, Bits, Bits]:
-        up, down = self.log2_fold_change > 0, self.log2_fold_change < 0
-        return pack(among & up), pack(among & down), pack(among & ~(up | down))
+        genes = np.stack([order[:, :k], order[:, self.n_genes - k :]])
+        side = np.zeros(order.shape, dtype=np.int8)
+        for sign, of_side in zip((-1, 1), genes, strict=True):
+            np.put_along_axis(side, of_side, sign, axis=1)
+        return Ends(genes, side)
 
 
-class Ranks(NamedTuple):
-    """Ranks of the values of rows × columns."""
+class Ends(NamedTuple):
+    """The genes at both ends of an order."""
 
-    order: NDArray[np.int32]
-    """Columns in ascending order of their values, ties in the order of columns."""
-    centred: Float32
-    """Average ranks minus their mean: multiples of one half, exact."""
-    ties: Bits
-    """Sets of the places in that order whose value is that of the next place, too."""
-    has_triples: NDArray[np.bool_]
-    """Rows in which a value occurs three times or more."""
-
-
-class GeneLists(NamedTuple):
-    """Lists of genes, one of each row, in one array."""
-
-    first: IntArray
-    """Where the list of each row begins, and where the last ends."""
     genes: NDArray[np.int32]
-
-    @property
-    def lengths(self) -> IntArray:
-        """Length of each list."""
-        return np.diff(self.first)
+    """Those at the lower end, and those at the upper one; shape (2, rows, genes of an end)."""
+    side: NDArray[np.int8]
+    """-1 for a gene at the lower end, 1 at the upper one, 0 elsewhere; shape (rows, genes)."""
 
 
-def rank_rows(values: Float32) -> Ranks:
-    """Return the ranks of finite values within each row, ties given their average rank.
+class _Pairs(NamedTuple):
+    """Pairs of rows, and orders of the pairs in which those with one row follow each other."""
 
-    >>> rank_rows(np.array([[0.5, -1.0, 0.5]], dtype=np.float32)).centred
-    array([[ 0.5, -1. ,  0.5]], dtype=float32)
-    """
-    n_rows, n_columns = values.shape
-    order = np.empty((n_rows, n_columns), dtype=np.int32)
-    centred = np.empty((n_rows, n_columns), dtype=np.float32)
-    ties = np.zeros((n_rows, -(-n_columns // 64)), dtype=np.uint64)
-    has_triples = np.empty(n_rows, dtype=np.bool_)
+    left: IntArray
+    right: IntArray
+    by_left: IntArray
+    by_right: IntArray
 
-    def rank(part: slice) -> None:
-        # One sort of whole numbers that hold value and column is three times as fast as an argsort.
-        keys = _sort_keys(np.ascontiguousarray(values[part]))
-        keys.sort(axis=1)
-        _ranks_of_keys(keys, order[part], centred[part], ties[part], has_triples[part])
+    @classmethod
+    def of(cls, left_rows: IntArray, right_rows: IntArray) -> "_Pairs":
+        left, right = (np.asarray(rows, dtype=np.int64) for rows in (left_rows, right_rows))
+        return cls(left, right, *(np.argsort(rows, kind="stable") for rows in (left, right)))
 
-    in_threads(rank, slices(n_rows, ROWS_PER_TASK))
-    return Ranks(order, centred, ties, has_triples)
+    @classmethod
+    def all(cls, left_rows: IntArray, right_rows: IntArray) -> "_Pairs":
+        """Return each of some rows with each of others, the left ones slowest."""
+        shape = len(left_rows), len(right_rows)
+        number = np.arange(shape[0] * shape[1])
+        left, right = np.repeat(left_rows, shape[1]), np.tile(right_rows, shape[0])
+        return cls(left, right, number, number.reshape(shape).T.ravel())
+
+    def turned(self) -> "_Pairs":
+        return _Pairs(self.right, self.left, self.by_right, self.by_left)
 
 
 def correlations(
@@ -247,33 +249,61 @@ def correlations(
         By metric of ``CONTINUOUS``; NaN where a side does not vary (for cosines: is zero).
     """
     n_genes = np.full(len(left_rows), left.n_genes)
-    return {
-        name: Scores(_correlations(name, left, right, left_rows, right_rows), n_genes) for name in CONTINUOUS
-    }
+    values: dict[str, FloatArray] = {}
+    for metric in CONTINUOUS:
+        if metric.startswith("cosine"):
+            continue
+        sides = left.vectors(metric), right.vectors(metric)
+        covariance = _covariances(*sides, left_rows, right_rows)
+        (mean, spread, length), (other_mean, other_spread, other_length) = (
+            (one.mean[rows], one.spread[rows], one.length[rows])
+            for one, rows in zip(sides, (left_rows, right_rows), strict=True)
+        )
+        values[metric] = _ratio(covariance, spread * other_spread)
+        if metric.startswith("pearson"):
+            product = covariance + left.n_genes * mean * other_mean
+            values[metric.replace("pearson", "cosine")] = _ratio(product, length * other_length)
+    return {metric: Scores(values[metric], n_genes) for metric in CONTINUOUS}
 
 
 def products(
-    left: Signatures, right: Signatures, left_rows: IntArray, right_rows: IntArray
+    left: Signatures,
+    left_rows: IntArray,
+    right: Signatures,
+    right_rows: IntArray,
+    metrics: tuple[str, ...] = CONTINUOUS,
 ) -> dict[str, Float32]:
-    """Return the continuous metrics of each of some rows of the left with each of some rows of the right.
+    """Return continuous metrics of each of some rows of the left with each of some rows of the right.
+
+    Args:
+        left: signatures.
+        left_rows: rows of these.
+        right: signatures over the same genes.
+        right_rows: rows of these.
+        metrics: of ``CONTINUOUS``.
 
     Returns:
-        By metric of ``CONTINUOUS``: shape (left rows, right rows), NaN where a side does not vary.
+        By metric: shape (left rows, right rows), NaN where a side does not vary (for cosines: is zero).
     """
-    found = {}
-    for name in CONTINUOUS:
-        scores = _chosen(left.unit(name), left_rows) @ _chosen(right.unit(name), right_rows).T
-        found[name] = np.clip(scores, -1, 1, out=scores)
+    found: dict[str, Float32] = {}
+    correlated: dict[tuple[int, int], Float32] = {}
+    for metric in metrics:
+        sides = left.vectors(metric), right.vectors(metric)
+        # Pearson's and the cosine share one product: the means of both sides are what they differ by.
+        key = id(sides[0]), id(sides[1])
+        if key not in correlated:
+            correlated[key] = _some(sides[0].units, left_rows) @ _some(sides[1].units, right_rows).T
+        product = correlated[key]
+        found[metric] = np.empty_like(product)
+        terms = (one.cosine_terms if metric.startswith("cosine") else one.correlation_terms for one in sides)
+        (scale, shift), (other_scale, other_shift) = terms
+        of_left = scale[left_rows], shift[left_rows]
+        _finish(product, *of_left, other_scale[right_rows], other_shift[right_rows], found[metric])
     return found
 
 
 def discrete(
-    left: Signatures,
-    right: Signatures,
-    left_rows: IntArray,
-    right_rows: IntArray,
-    *,
-    own_only: bool = False,
+    left: Signatures, right: Signatures, left_rows: IntArray, right_rows: IntArray
 ) -> dict[str, Scores]:
     """Return the metrics of lists and signs of some pairs of rows.
 
@@ -287,152 +317,129 @@ def discrete(
     * ``signed_overlap_50``: common genes among the 50 with the highest t, and among the 50 with the lowest,
       over 50, averaged.
 
+    Where the right side has no significant genes of its own, all its genes count, ranked by absolute fold
+    change; correlations run over the genes of the left alone, which alone have to exceed ``MIN_ABS_EFFECT``.
+
     Args:
         left: signatures.
         right: signatures over the same genes.
         left_rows: row of each pair.
         right_rows: likewise; shape (pairs,).
-        own_only: the right side has no significant genes of its own, as a mean of profiles has none: all its
-            genes count, ranked by absolute fold change, and correlations run over the genes of the left.
     """
-    if own_only:
-        right = Signatures(right.log2_fold_change, right.t, np.ones_like(right.is_significant))
-    rows = (np.asarray(left_rows, dtype=np.int64), np.asarray(right_rows, dtype=np.int64))
-    n_left, n_right = left.significant.lengths[rows[0]], right.significant.lengths[rows[1]]
-    rho = _over_significant(left, right, *rows)
-    if not own_only:
-        rho = (rho + _over_significant(right, left, *rows[::-1])) / 2
-    n_lists = n_left if own_only else n_left + n_right
-    scores = {"spearman_significant": Scores(rho, n_lists)}
-    strong = right.directions if own_only else right.strong_directions
-    for name, sides in (
-        ("direction_agreement", (left.directions, right.directions)),
-        ("direction_agreement_02", (left.strong_directions, strong)),
+    return _discrete(left, right, _Pairs.of(left_rows, right_rows))
+
+
+def all_metrics(
+    left: Signatures, left_rows: IntArray, right: Signatures, right_rows: IntArray
+) -> dict[str, NDArray[np.floating]]:
+    """Return every metric of each of some rows of the left with each of some rows of the right.
+
+    Returns:
+        By metric of ``METRICS``: shape (left rows, right rows).
+    """
+    shape = len(left_rows), len(right_rows)
+    lists = _discrete(left, right, _Pairs.all(left_rows, right_rows))
+    return {
+        **products(left, left_rows, right, right_rows),
+        **{name: one.value.reshape(shape) for name, one in lists.items()},
+    }
+
+
+def _discrete(left: Signatures, right: Signatures, pairs: _Pairs) -> dict[str, Scores]:
+    n_left, n_right = left.significant.lengths[pairs.left], right.significant.lengths[pairs.right]
+    rho = _over_significant(left, right, pairs)
+    if right.has_own_genes:
+        rho = (rho + _over_significant(right, left, pairs.turned())) / 2
+    scores = {"spearman_significant": Scores(rho, n_left + n_right * right.has_own_genes)}
+    common = _common_genes(left, right, pairs)
+    for name, equal, shared in (
+        ("direction_agreement", common.equal, common.shared),
+        ("direction_agreement_02", common.equal_strong, common.shared_strong),
     ):
-        equal, shared = _sign_counts(*sides, *rows)
         scores[name] = Scores(_share(equal, shared), shared)
-    for k in OVERLAPS:
-        common = common_counts(left.tops[k], right.tops[k], *rows)
-        is_given = (n_left >= k) & (n_right >= k)
-        scores[f"overlap_{k}"] = Scores(np.where(is_given, common / k, np.nan), np.minimum(n_left, n_right))
     n_both = np.minimum(n_left, n_right)
-    common = _common_of_lists(left, right, *rows, n_both)
-    scores["overlap_n"] = Scores(_share(common, n_both), n_both)
-    k = min(SIGNED_OVERLAP, left.n_genes // 2)
-    common = common_counts(left.ends[0], right.ends[0], *rows) + common_counts(
-        left.ends[1], right.ends[1], *rows
-    )
-    signed = np.where(k > 0, common / max(2 * k, 1), np.nan)
-    scores[f"signed_overlap_{SIGNED_OVERLAP}"] = Scores(signed, np.full(len(signed), left.n_genes))
+    for k, n in zip(OVERLAPS, common.tops, strict=True):
+        scores[f"overlap_{k}"] = Scores(np.where(n_both >= k, n / k, np.nan), n_both)
+    scores["overlap_n"] = Scores(_share(common.in_n, n_both), n_both)
+    k = left.ends.genes.shape[2]
+    signed = common.at_ends / (2 * k) if k else np.full(len(n_both), np.nan)
+    scores[f"signed_overlap_{SIGNED_OVERLAP}"] = Scores(signed, np.full(len(n_both), left.n_genes))
     return scores
 
 
-def _chosen(rows: Float32, chosen: IntArray) -> Float32:
-    """Return some rows; without a copy where they are all of them."""
-    if len(chosen) == len(rows) and (chosen == np.arange(len(rows))).all():
-        return rows
-    return rows[chosen]
+class _CommonGenes(NamedTuple):
+    """Numbers of genes that pairs of rows have in common."""
+
+    shared: IntArray
+    """Significant on both sides."""
+    equal: IntArray
+    """Of these, with the same direction."""
+    shared_strong: IntArray
+    equal_strong: IntArray
+    in_n: IntArray
+    """Among as many first significant genes as the shorter list has."""
+    at_ends: IntArray
+    """At the same end of the order of t."""
+    tops: IntArray
+    """Among the first of ``OVERLAPS`` significant genes; shape (lengths, pairs)."""
 
 
-def _correlations(
-    metric: str, left: Signatures, right: Signatures, left_rows: IntArray, right_rows: IntArray
-) -> FloatArray:
-    sides, is_centred = (left.values(metric), right.values(metric)), not metric.startswith("cosine")
-    value = np.empty(len(left_rows))
+def _common_genes(left: Signatures, right: Signatures, pairs: _Pairs) -> _CommonGenes:
+    counts = np.empty((6 + len(OVERLAPS), len(pairs.left)), dtype=np.int64)
+    sides = left.significant, right.significant
+    places, ends, side = right.significant_places, left.ends.genes, right.ends.side
+    strong = STRONG if right.has_own_genes else np.uint8(0)
 
-    def correlate(part: slice) -> None:
-        _correlate(*sides, left_rows[part], right_rows[part], is_centred, value[part])
-
-    in_threads(correlate, slices(len(value), ROWS_PER_TASK))
-    return value
-
-
-def _over_significant(
-    own: Signatures, other: Signatures, own_rows: IntArray, other_rows: IntArray
-) -> FloatArray:
-    """Return the rank correlation over the significant genes of the own side; NaN for fewer than two."""
-    # Pair after pair with the same other row, whose places of genes are then at hand.
-    order = np.argsort(other_rows, kind="stable")
-    mine, theirs = own_rows[order], other_rows[order]
-    found, rho = np.empty((2, len(order)))
-    ranks, places = own.significant_ranks, other.effect_places
-    squares = np.add.reduceat(
-        np.concatenate([ranks**2, [0.0]]), np.minimum(own.significant.first[:-1], len(ranks))
-    )
-    squares[own.significant.lengths == 0] = 0
-
-    def correlate(part: slice) -> None:
-        _one_sided(
-            own.significant,
-            ranks,
-            squares,
-            places,
-            other.effect_ranks.ties,
-            other.effect_ranks.has_triples,
-            other.log2_fold_change,
-            mine[part],
-            theirs[part],
-            found[part],
+    def count(part: slice) -> None:
+        _count_common(
+            *sides, places, strong, ends, side, pairs.left, pairs.right, pairs.by_right[part], counts
         )
 
-    in_threads(correlate, _parts(len(found)))
-    rho[order] = found
+    in_threads(count, _parts(len(pairs.left)))
+    shared, equal, shared_strong, equal_strong, in_n, at_ends = counts[:6]
+    return _CommonGenes(shared, equal, shared_strong, equal_strong, in_n, at_ends, counts[6:])
+
+
+def _over_significant(own: Signatures, other: Signatures, pairs: _Pairs) -> FloatArray:
+    """Return the rank correlation over the significant genes of the own side; NaN for fewer than two."""
+    rho = np.empty(len(pairs.left))
+    # Pair after pair with the same other row, whose places of genes are then at hand.
+    own_lists, places, ranks = own.significant, other.effect_places, other.effect_ranks
+
+    def correlate(part: slice) -> None:
+        _correlate_lists(
+            own_lists,
+            places,
+            ranks.ties,
+            ranks.longest_tie,
+            other.log2_fold_change,
+            pairs.left,
+            pairs.right,
+            pairs.by_right[part],
+            rho,
+        )
+
+    in_threads(correlate, _parts(len(rho)))
     return rho
 
 
-def _common_of_lists(
-    left: Signatures, right: Signatures, left_rows: IntArray, right_rows: IntArray, n: IntArray
-) -> IntArray:
-    """Return how many of the first n significant genes each pair has in common."""
-    order = np.argsort(right_rows, kind="stable")
-    mine, theirs, lengths = left_rows[order], right_rows[order], n[order]
-    found, common = np.empty((2, len(order)), dtype=np.int64)
-    lists, places = left.significant, right.significant_places
+def _covariances(left: Vectors, right: Vectors, left_rows: IntArray, right_rows: IntArray) -> FloatArray:
+    """Return sums of products of deviations from the mean of some pairs of rows."""
+    value = np.empty(len(left_rows))
 
-    def count(part: slice) -> None:
-        _common_first(lists, places, mine[part], theirs[part], lengths[part], found[part])
+    def multiply(part: slice) -> None:
+        _multiply(
+            left.values, right.values, left.mean, right.mean, left_rows[part], right_rows[part], value[part]
+        )
 
-    in_threads(count, _parts(len(found)))
-    common[order] = found
-    return common
+    in_threads(multiply, slices(len(value), ROWS_PER_TASK))
+    return value
 
 
-def common_counts(left: Bits, right: Bits, left_rows: IntArray, right_rows: IntArray) -> IntArray:
-    """Return how many genes the sets of each pair have in common."""
-    counts = np.empty(len(left_rows), dtype=np.int64)
-
-    def count(part: slice) -> None:
-        _common(left, right, left_rows[part], right_rows[part], counts[part])
-
-    in_threads(count, _parts(len(counts)))
-    return counts
-
-
-def pack(is_in: NDArray[np.bool_]) -> Bits:
-    """Return rows of truth values as bits, 64 to a word."""
-    n_rows, n_columns = is_in.shape
-    packed = np.zeros((n_rows, -(-n_columns // 64) * 8), dtype=np.uint8)
-    packed[:, : -(-n_columns // 8)] = np.packbits(is_in, axis=1, bitorder="little")
-    return packed.view(np.uint64)
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(len(os.sched_getaffinity(0)))
-
-
-def in_threads(work: Callable[[slice], None], parts: Iterator[slice]) -> None:
-    """Work on slices in as many threads as there are processors; the work must not call this again."""
-    listed = list(parts)
-    if len(listed) < 2:
-        for part in listed:
-            work(part)
-        return
-    list(_threads().map(work, listed))
-
-
-def _parts(n: int) -> Iterator[slice]:
-    return slices(n, max(4096, -(-n // 64)))
+def _ratio(product: FloatArray, size: FloatArray) -> FloatArray:
+    ratio = np.full(len(size), np.nan)
+    np.divide(product, size, out=ratio, where=size > 0)
+    return np.clip(ratio, -1, 1, out=ratio)
 
 
 def _share(part: IntArray, whole: IntArray) -> FloatArray:
@@ -441,154 +448,79 @@ def _share(part: IntArray, whole: IntArray) -> FloatArray:
     return share
 
 
-def _unit(rows: Float32, *, is_centred: bool) -> Float32:
-    """Return unit vectors of rows, less their mean where wanted; NaN for a row that is constant."""
-    units = np.empty_like(rows)
-    in_threads(lambda part: _scale(rows[part], is_centred, units[part]), slices(len(rows), ROWS_PER_TASK))
-    return units
+def _some(rows: Float32, chosen: IntArray) -> Float32:
+    """Return some rows; without a copy where they are consecutive."""
+    if len(chosen) and (np.diff(chosen) == 1).all():
+        return rows[chosen[0] : chosen[-1] + 1]
+    return rows[chosen]
 
 
-def _sort_keys(values: Float32) -> NDArray[np.uint64]:
-    """Return whole numbers that sort like the values, ties like their columns."""
-    keys = np.empty(values.shape, dtype=np.uint64)
-    _fill_keys(values, keys)
-    return keys
-
-
-def _sign_counts(
-    left: tuple[Bits, ...], right: tuple[Bits, ...], left_rows: IntArray, right_rows: IntArray
-) -> tuple[IntArray, IntArray]:
-    """Return the genes of equal direction, and those in any set on both sides."""
-    equal = np.zeros(len(left_rows), dtype=np.int64)
-    for one, other in zip(left, right, strict=True):
-        if one.any() and other.any():
-            equal += common_counts(one, other, left_rows, right_rows)
-    union, other_union = (side[0] | side[1] | side[2] for side in (left, right))
-    return equal, common_counts(union, other_union, left_rows, right_rows)
-
-
-def _gene_lists(values: Float32, is_in: NDArray[np.bool_]) -> GeneLists:
-    lengths = is_in.sum(axis=1)
-    first = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    if is_in.all():
-        return GeneLists(first, rank_rows(-np.abs(values)).order.ravel())
-    row, gene = np.nonzero(is_in)
-    order = np.lexsort((gene, -np.abs(values[row, gene]), row))
-    return GeneLists(first, gene[order].astype(np.int32))
-
-
-def _first_of_lists(lists: GeneLists, k: int, n_genes: int) -> Bits:
-    is_in = np.zeros((len(lists.first) - 1, n_genes), dtype=np.bool_)
-    rows = np.flatnonzero(lists.lengths >= k)
-    if len(rows):
-        at = lists.first[rows][:, None] + np.arange(k)
-        is_in[rows[:, None], lists.genes[at]] = True
-    return pack(is_in)
-
-
-def _bits_of_columns(columns: NDArray[np.int32], n_columns: int) -> Bits:
-    is_in = np.zeros((len(columns), n_columns), dtype=np.bool_)
-    np.put_along_axis(is_in, columns.astype(np.int64), values=True, axis=1)
-    return pack(is_in)
-
-
-@njit(cache=True, nogil=True)
-def _invert(order: NDArray[np.int32], places: NDArray[np.unsignedinteger]) -> None:
-    for i in range(len(order)):
-        for place in range(order.shape[1]):
-            places[i, order[i, place]] = place
+def _parts(n: int) -> Iterator[slice]:
+    return slices(n, max(PAIRS_PER_TASK, -(-n // 64)))
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def _scale(rows: Float32, is_centred: bool, units: Float32) -> None:
+def _moments(rows: Float32, mean: FloatArray, spread: FloatArray, length: FloatArray) -> None:
+    """Fill in means, and lengths of the vectors about their mean and about zero."""
     n = rows.shape[1]
     for i in range(len(rows)):
-        mean, varies = 0.0, not is_centred
+        row = rows[i]
+        total, varies = 0.0, False
         for g in range(n):
-            mean += rows[i, g]
-            varies |= rows[i, g] != rows[i, 0]
-        mean = mean / max(n, 1) if is_centred else 0.0
-        square = 0.0
+            total += row[g]
+            varies |= row[g] != row[0]
+        mean[i] = total / max(n, 1)
+        about_mean, about_zero = 0.0, 0.0
         for g in range(n):
-            square += (rows[i, g] - mean) ** 2
-        scale = 1 / np.sqrt(square) if varies and square > 0 else np.nan
-        for g in range(n):
-            units[i, g] = (rows[i, g] - mean) * scale
+            about_mean += (row[g] - mean[i]) ** 2
+            about_zero += np.float64(row[g]) ** 2
+        spread[i] = np.sqrt(about_mean) if varies else 0.0
+        length[i] = np.sqrt(about_zero)
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def _correlate(
+def _scale(rows: Float32, mean: FloatArray, spread: FloatArray, units: Float32) -> None:
+    for i in range(len(rows)):
+        scale = 1 / spread[i] if spread[i] > 0 else 0.0
+        for g in range(rows.shape[1]):
+            units[i, g] = (rows[i, g] - mean[i]) * scale
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def _multiply(
     left: Float32,
     right: Float32,
+    left_mean: FloatArray,
+    right_mean: FloatArray,
     left_rows: IntArray,
     right_rows: IntArray,
-    is_centred: bool,
     value: FloatArray,
 ) -> None:
-    n = left.shape[1]
     for p in range(len(value)):
-        x, y = left[left_rows[p]], right[right_rows[p]]
-        x_mean, y_mean = 0.0, 0.0
-        if is_centred and n > 0:
-            for g in range(n):
-                x_mean += x[g]
-                y_mean += y[g]
-            x_mean /= n
-            y_mean /= n
-        xy, xx, yy = 0.0, 0.0, 0.0
-        x_varies, y_varies = not is_centred, not is_centred
-        for g in range(n):
-            a, b = x[g] - x_mean, y[g] - y_mean
-            xy += a * b
-            xx += a * a
-            yy += b * b
-            x_varies |= x[g] != x[0]
-            y_varies |= y[g] != y[0]
-        if x_varies and y_varies and xx > 0 and yy > 0:
-            value[p] = max(-1.0, min(1.0, xy / np.sqrt(xx * yy)))
-        else:
-            value[p] = np.nan
+        i, j = left_rows[p], right_rows[p]
+        x, y = left[i], right[j]
+        total = 0.0
+        for g in range(left.shape[1]):
+            total += (x[g] - left_mean[i]) * (y[g] - right_mean[j])
+        value[p] = total
 
 
 @njit(cache=True, nogil=True)
-def _fill_keys(values: Float32, keys: NDArray[np.uint64]) -> None:
-    """Fill in order-preserving images of the values in the upper, columns in the lower half."""
-    sign = np.uint32(0x80000000)
-    for i in range(values.shape[0]):
-        bits = (values[i] + np.float32(0.0)).view(np.uint32)
-        for j in range(values.shape[1]):
-            image = ~bits[j] if bits[j] & sign else bits[j] | sign
-            keys[i, j] = (np.uint64(np.uint32(image)) << np.uint64(32)) | np.uint64(j)
-
-
-@njit(cache=True, nogil=True)
-def _ranks_of_keys(
-    keys: NDArray[np.uint64],
-    order: NDArray[np.int32],
-    centred: Float32,
-    ties: Bits,
-    has_triples: NDArray[np.bool_],
+def _finish(
+    product: Float32,
+    left_scale: Float32,
+    left_shift: Float32,
+    right_scale: Float32,
+    right_shift: Float32,
+    score: Float32,
 ) -> None:
-    low = np.uint64(0xFFFFFFFF)
-    n = keys.shape[1]
-    middle = (n - 1) / 2
-    for i in range(keys.shape[0]):
-        has_triples[i] = False
-        start = 0
-        while start < n:
-            end = start + 1
-            image = keys[i, start] >> np.uint64(32)
-            while end < n and keys[i, end] >> np.uint64(32) == image:
-                end += 1
-            rank = (start + end - 1) / 2 - middle
-            has_triples[i] |= end - start > 2
-            for k in range(start, end - 1):
-                ties[i, k >> 6] |= np.uint64(1) << np.uint64(k & 63)
-            for k in range(start, end):
-                column = np.int64(keys[i, k] & low)
-                order[i, k] = column
-                centred[i, column] = rank
-            start = end
+    """Fill in scaled and shifted products, kept within -1 and 1."""
+    low, high = np.float32(-1), np.float32(1)
+    for i in range(product.shape[0]):
+        for j in range(product.shape[1]):
+            one = product[i, j] * (left_scale[i] * right_scale[j]) + left_shift[i] * right_shift[j]
+            one = high if one > high else one
+            score[i, j] = low if one < low else one
 
 
 @njit(cache=True, nogil=True)
@@ -601,69 +533,66 @@ def _count_bits(word: np.uint64) -> np.uint64:
 
 
 @njit(cache=True, nogil=True)
-def _common(left: Bits, right: Bits, left_rows: IntArray, right_rows: IntArray, counts: IntArray) -> None:
-    for p in range(len(counts)):
-        i, j = left_rows[p], right_rows[p]
-        total = np.uint64(0)
-        for w in range(left.shape[1]):
-            total += _count_bits(left[i, w] & right[j, w])
-        counts[p] = np.int64(total)
-
-
-@njit(cache=True, nogil=True)
-def _common_first(
-    lists: GeneLists,
-    places: NDArray[np.unsignedinteger],
+def _count_common(
+    left: GeneLists,
+    right: GeneLists,
+    right_places: NDArray[np.unsignedinteger],
+    strong_of_right: np.uint8,
+    left_ends: NDArray[np.int32],
+    right_side: NDArray[np.int8],
     left_rows: IntArray,
     right_rows: IntArray,
-    n: IntArray,
-    common: IntArray,
+    order: IntArray,
+    counts: IntArray,
 ) -> None:
-    """Count the genes among the first n of the left list that are among the first n of the right one."""
-    for p in range(len(common)):
-        start = lists.first[left_rows[p]]
-        common[p] = 0
-        for k in range(start, start + n[p]):
-            if np.int64(places[right_rows[p], lists.genes[k]]) < n[p]:
-                common[p] += 1
+    """Fill in the numbers of ``_CommonGenes``, walking the lists of the left past the places of the right."""
+    sign = ~STRONG
+    tops = np.zeros(len(OVERLAPS), dtype=np.int64)
+    for p in order:
+        i, j = left_rows[p], right_rows[p]
+        start, n_left = left.first[i], left.first[i + 1] - left.first[i]
+        other, n_right = right.first[j], right.first[j + 1] - right.first[j]
+        genes, directions = left.genes[start : start + n_left], left.directions[start : start + n_left]
+        places, theirs = right_places[j], right.directions[other : other + n_right]
+        n, end = min(n_left, n_right), np.uint32(n_right)
+        shared, equal, shared_strong, equal_strong, in_n = 0, 0, 0, 0, 0
+        tops[:] = 0
+        for k in range(n_left):
+            place = np.uint32(places[np.uint32(genes[k])])
+            if place < end:
+                one, another = directions[k], theirs[place]
+                is_equal = (one ^ another) & sign == 0
+                is_strong = one & (another | (STRONG ^ strong_of_right)) & STRONG != 0
+                shared += 1
+                equal += is_equal
+                shared_strong += is_strong
+                equal_strong += is_equal and is_strong
+                later = max(np.int64(k), np.int64(place))
+                in_n += later < n
+                for o in range(len(OVERLAPS)):
+                    tops[o] += later < OVERLAPS[o]
+        at_ends = 0
+        side = right_side[j]
+        for k in range(left_ends.shape[2]):
+            at_ends += side[np.uint32(left_ends[0, i, k])] == -1
+            at_ends += side[np.uint32(left_ends[1, i, k])] == 1
+        counts[0, p], counts[1, p] = shared, equal
+        counts[2, p], counts[3, p] = shared_strong, equal_strong
+        counts[4, p], counts[5, p] = in_n, at_ends
+        for o in range(len(OVERLAPS)):
+            counts[6 + o, p] = tops[o]
 
 
 @njit(cache=True, nogil=True)
-def _average_ranks(values: FloatArray, ranks: FloatArray) -> None:
-    """Fill in centred average ranks."""
-    n = len(values)
-    order = np.argsort(values, kind="mergesort")
-    start = 0
-    while start < n:
-        end = start + 1
-        while end < n and values[order[end]] == values[order[start]]:
-            end += 1
-        for k in range(start, end):
-            ranks[order[k]] = (start + end - 1) / 2 - (n - 1) / 2
-        start = end
-
-
-@njit(cache=True, nogil=True)
-def _rank_lists(lists: GeneLists, values: Float32, ranks: FloatArray) -> None:
-    for i in range(len(lists.first) - 1):
-        start, end = lists.first[i], lists.first[i + 1]
-        chosen = np.empty(end - start)
-        for k in range(start, end):
-            chosen[k - start] = values[i, lists.genes[k]]
-        _average_ranks(chosen, ranks[start:end])
-
-
-@njit(cache=True, nogil=True)
-def _one_sided(
+def _correlate_lists(
     lists: GeneLists,
-    own: FloatArray,
-    own_squares: FloatArray,
     places: NDArray[np.unsignedinteger],
     ties: Bits,
-    has_triples: NDArray[np.bool_],
+    longest_tie: NDArray[np.int32],
     values: Float32,
     own_rows: IntArray,
     other_rows: IntArray,
+    order: IntArray,
     rho: FloatArray,
 ) -> None:
     """Fill in the rank correlation over the list of each pair's own row.
@@ -674,51 +603,55 @@ def _one_sided(
     """
     n_words = (values.shape[1] + 63) // 64
     bits = np.zeros(n_words, dtype=np.uint64)
-    before = np.zeros(n_words, dtype=np.int64)
-    at = np.empty(values.shape[1], dtype=np.int64)
-    one = np.uint64(1)
-    for p in range(len(rho)):
+    before = np.zeros(n_words, dtype=np.uint32)
+    at = np.empty(values.shape[1], dtype=np.uint32)
+    one, low = np.uint64(1), np.uint32(63)
+    for p in order:
         i, j = own_rows[p], other_rows[p]
         start = lists.first[i]
         n = lists.first[i + 1] - start
         rho[p] = np.nan
-        if n < 2 or own_squares[i] <= 0:
+        if n < 2 or lists.squares[i] <= 0:
             continue
+        genes, own = lists.genes[start : start + n], lists.ranks[start : start + n]
         product, square = 0.0, 0.0
-        by_sorting = has_triples[j] or n < SHORT_LIST
+        by_sorting = longest_tie[j] > 2 or (n < SHORT_LIST and n_words > 4 * n)
         if not by_sorting:
             row = places[j]
+            bits[:] = 0
             for k in range(n):
-                place = np.int64(row[lists.genes[start + k]])
+                place = np.uint32(row[np.uint32(genes[k])])
                 at[k] = place
-                bits[place >> 6] |= one << np.uint64(place & 63)
-            tied = np.uint64(0)
-            before[0] = 0
+                bits[np.uint64(place >> np.uint32(6))] |= one << np.uint64(place & low)
+            if longest_tie[j] > 1:
+                tied = np.uint64(0)
+                for w in range(n_words):
+                    following = bits[w] >> one
+                    if w + 1 < n_words:
+                        following |= bits[w + 1] << np.uint64(63)
+                    tied |= bits[w] & following & ties[j, w]
+                by_sorting = tied != np.uint64(0)
+            total = np.uint32(0)
             for w in range(n_words):
-                following = bits[w] >> one
-                if w + 1 < n_words:
-                    before[w + 1] = before[w] + np.int64(_count_bits(bits[w]))
-                    following |= bits[w + 1] << np.uint64(63)
-                tied |= bits[w] & following & ties[j, w]
-            by_sorting = tied != np.uint64(0)
-            middle = (n - 1) / 2
+                before[w] = total
+                total += np.uint32(_count_bits(bits[w]))
+            # Ranks of the own side sum to zero, so that those of the other one need no centre.
+            doubled = np.int64(0)
             for k in range(n):
-                word, bit = at[k] >> 6, np.uint64(at[k] & 63)
+                word, bit = np.uint64(at[k] >> np.uint32(6)), np.uint64(at[k] & low)
                 below = bits[word] & ((one << bit) - one)
-                product += own[start + k] * (before[word] + np.int64(_count_bits(below)) - middle)
-            # Without ties the ranks are those of 0 to n - 1.
-            square = n * (n * n - 1.0) / 12
-            for k in range(n):
-                bits[at[k] >> 6] = np.uint64(0)
+                doubled += np.int64(own[k]) * np.int64(before[word] + np.uint32(_count_bits(below)))
+            product = 2.0 * doubled
+            # Without ties these are twice the ranks of 0 to n - 1.
+            square = n * (n * n - 1.0) / 3
         if by_sorting:
-            chosen = np.empty(n)
+            chosen, ranks = np.empty(n), np.empty(n)
             for k in range(n):
-                chosen[k] = values[j, lists.genes[start + k]]
-            ranks = np.empty(n)
-            _average_ranks(chosen, ranks)
+                chosen[k] = values[j, genes[k]]
+            average_ranks(chosen, ranks)
             product, square = 0.0, 0.0
             for k in range(n):
-                product += own[start + k] * ranks[k]
+                product += own[k] * ranks[k]
                 square += ranks[k] ** 2
         if square > 0:
-            rho[p] = max(-1.0, min(1.0, product / np.sqrt(own_squares[i] * square)))
+            rho[p] = max(-1.0, min(1.0, product / np.sqrt(lists.squares[i] * square)))

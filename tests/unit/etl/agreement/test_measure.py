@@ -313,12 +313,15 @@ def test_sums_over_peers_are_those_of_single_scores() -> None:
     scores = rng.uniform(-1, 1, (3, 7))
     scores[0, :3] = np.nan
     blockwise, single = PeerScores(observed), PeerScores(observed)
-    blockwise.add(np.arange(3), {"m": scores[:, :4]})
-    blockwise.add(np.array([2, 0, 1]), {"m": scores[[2, 0, 1], 4:]})
+    is_own = np.zeros(scores.shape, dtype=bool)
+    is_own[2, 5] = True
+    blockwise.add(np.arange(3), {"m": scores[:, :4]}, is_own[:, :4])
+    blockwise.add(np.array([2, 0, 1]), {"m": scores[[2, 0, 1], 4:]}, is_own[[2, 0, 1], 4:])
+    scores[is_own] = np.nan
     single.add_single(np.repeat(np.arange(3), 7), {"m": scores.ravel()})
     for one in (blockwise, single):
         n, mean = one.means("m")
-        assert n.tolist() == [4, 7, 7]
+        assert n.tolist() == [4, 7, 6]
         np.testing.assert_allclose(mean, np.nanmean(scores, axis=1))
         np.testing.assert_allclose(one.spread("m"), np.nanstd(scores, axis=1, ddof=1))
         below = (scores < observed["m"][:, None]).sum(axis=1)
