@@ -40,7 +40,7 @@ N_PEERS: Final = 512
 N_CONTEXTS: Final = 4
 """Other contexts that are looked at: those with most of the matched compounds."""
 SEED: Final = 20260505
-PAIRS_PER_BLOCK: Final = 128
+PAIRS_PER_BLOCK: Final = 512
 TIE: Final = 1e-9
 
 SIDES: Final = ("left", "right")
@@ -274,8 +274,9 @@ def _add_elsewhere(
     code = compounds.search_sorted(pair.compounds).to_numpy()[here.compound[rows]]
     wanted, peers = _wanted(data, compounds, code, treatments, n_peers, seed, f"{dataset_id}|{context_id}")
     genes = np.intersect1d(here.gene_ids, data.profiles.gene_ids)
-    profiles = data.profiles.genes(genes)
-    there = block_of(ContextData(data.conditions, profiles), wanted, usual_genes(profiles, wanted), compounds)
+    looked_at = ContextData(data.conditions[wanted], data.profiles.part(wanted, genes))
+    everyone = np.arange(len(wanted))
+    there = block_of(looked_at, everyone, usual_genes(looked_at.profiles, everyone), compounds)
     axis = np.isin(here.gene_ids, there.gene_ids)
     unique_rows, at_row = np.unique(rows, return_inverse=True)
     grid = np.ix_(unique_rows, axis)
@@ -348,28 +349,32 @@ def _rows(
     centroid_sizes: Mapping[tuple[str, str], IntArray],
 ) -> pl.DataFrame:
     named = pair.matches.select(list(AGREEMENT_BASELINE.polars_schema)[:4])
+    of_match = np.stack([observed[metric] for metric in METRICS])
+    nothing = np.full(of_match.shape, np.nan)
+    match, metric = np.tile(np.arange(named.height), len(METRICS)), np.repeat(METRICS, named.height)
     rows = [pl.DataFrame(schema=AGREEMENT_BASELINE.polars_schema)]
     for (baseline, side), one in scores.items():
-        for metric in METRICS:
-            n, mean = one.means(metric)
-            is_centroid = (baseline, side) in centroid_sizes
-            nothing = np.full(n.size, np.nan)
-            columns = {
-                "mean": np.clip(mean, -1, 1),
-                "sd": nothing if is_centroid else one.spread(metric),
-                "delta": np.clip(observed[metric] - mean, -2, 2),
-                "percentile": nothing if is_centroid else one.percentile(metric),
-            }
-            rows.append(
-                named.select(
-                    pl.all(),
-                    metric=pl.lit(metric),
-                    baseline=pl.lit(baseline),
-                    side=pl.lit(side),
-                    n_peers=pl.Series(centroid_sizes[baseline, side] if is_centroid else n, dtype=pl.Int32),
-                    **{name: pl.Series(values).fill_nan(None) for name, values in columns.items()},
-                )
+        n, mean = (np.stack(values) for values in zip(*map(one.means, METRICS), strict=True))
+        sizes = centroid_sizes.get((baseline, side))
+        if sizes is None:
+            spread, percentile = (np.stack([*map(what, METRICS)]) for what in (one.spread, one.percentile))
+        else:
+            n, spread, percentile = np.broadcast_to(sizes, n.shape), nothing, nothing
+        columns = {
+            "mean": np.clip(mean, -1, 1),
+            "sd": spread,
+            "delta": np.clip(of_match - mean, -2, 2),
+            "percentile": percentile,
+        }
+        rows.append(
+            named[match].with_columns(
+                metric=pl.Series(metric),
+                baseline=pl.lit(baseline),
+                side=pl.lit(side),
+                n_peers=pl.Series(n.ravel(), dtype=pl.Int32),
+                **{name: pl.Series(values.ravel()).fill_nan(None) for name, values in columns.items()},
             )
+        )
     return pl.concat(rows)
 
 

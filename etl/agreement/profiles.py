@@ -46,10 +46,17 @@ class Profiles:
 
     def genes(self, gene_ids: NDArray[np.int32]) -> "Profiles":
         """Return the profiles on some of the genes, ascending."""
+        return self.part(np.arange(len(self.row_ids)), gene_ids)
+
+    def part(self, rows: IntArray, gene_ids: NDArray[np.int32]) -> "Profiles":
+        """Return some rows, ascending, on some of the genes, ascending; without a copy where these are all."""
         at = np.searchsorted(self.gene_ids, gene_ids)
-        return Profiles(
-            self.row_ids, gene_ids, self.log2_fold_change[:, at], self.t[:, at], self.is_significant[:, at]
-        )
+        matrices = (self.log2_fold_change, self.t, self.is_significant)
+        if len(rows) < len(self.row_ids):
+            matrices = tuple(one[rows] for one in matrices)
+        if len(gene_ids) < len(self.gene_ids):
+            matrices = tuple(np.take(one, at, axis=1) for one in matrices)
+        return Profiles(self.row_ids[rows], gene_ids, *matrices)
 
     @property
     def is_measured(self) -> BoolArray:
