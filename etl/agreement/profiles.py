@@ -6,7 +6,7 @@ comparison.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -49,13 +49,14 @@ class Profiles:
         return self.part(np.arange(len(self.row_ids)), gene_ids)
 
     def part(self, rows: IntArray, gene_ids: NDArray[np.int32]) -> "Profiles":
-        """Return some rows, ascending, on some of the genes, ascending; without a copy where these are all."""
+        """Return some rows, ascending, on some of the genes, ascending; without a copy where it is all."""
         at = np.searchsorted(self.gene_ids, gene_ids)
-        matrices = (self.log2_fold_change, self.t, self.is_significant)
-        if len(rows) < len(self.row_ids):
-            matrices = tuple(one[rows] for one in matrices)
-        if len(gene_ids) < len(self.gene_ids):
-            matrices = tuple(np.take(one, at, axis=1) for one in matrices)
+
+        def cut(matrix: NDArray[Any]) -> NDArray[Any]:
+            of_rows = matrix if len(rows) == len(self.row_ids) else matrix[rows]
+            return of_rows if len(at) == len(self.gene_ids) else np.take(of_rows, at, axis=1)
+
+        matrices = cut(self.log2_fold_change), cut(self.t), cut(self.is_significant)
         return Profiles(self.row_ids[rows], gene_ids, *matrices)
 
     @property
