@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import polars as pl
 import typer
@@ -17,6 +17,7 @@ from rich.table import Table as RichTable
 
 from assets.resources import Warehouse
 from etl.accounting import RowAccount
+from etl.agreement.standardize import Population
 from etl.agreement.summary import overview
 from etl.errors import PerturbhouseError
 from etl.settings import Settings, settings_from
@@ -24,6 +25,7 @@ from etl.threads import usable_cpus
 from etl.warehouse.contents import table_contents
 from etl.warehouse.scan import exists, scan, table_named
 from etl.warehouse.sql import query as run_query
+from etl.warehouse.standardized_agreement import standardized_agreement
 from schemas.vocabularies import REFERENCE_CHANGES
 
 app = typer.Typer(
@@ -244,19 +246,34 @@ def agreement(
     metric: Annotated[
         str, typer.Option(help="Metric, such as direction_agreement; see `describe mart/agreement_summary`.")
     ] = "spearman_log2_fold_change",
+    standardize: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare effects in units of each gene's spread over a `dataset`, or a `context` of it: "
+            "computed anew, not written."
+        ),
+    ] = None,
     root: Root = None,
 ) -> None:
     """Print how far every two datasets say the same, beside baselines, with intervals over compounds."""
     settings = _settings(root, None)
-    table = overview(scan("mart/agreement_summary", root=settings.root).collect(), metric)
-    shown = RichTable(title=f"{metric}: mean [95 % interval]", title_justify="left")
+    if standardize is None:
+        summary = scan("mart/agreement_summary", root=settings.root).collect()
+    else:
+        summary = standardized_agreement(cast("Population", standardize), metric, root=settings.root)
+    table = overview(summary, metric)
+    title = f"{metric}: mean [95 % interval]"
+    if standardize:
+        title += f"; effects in units of each gene's spread over the {standardize}"
+    shown = RichTable(title=title, title_justify="left")
     for name in table.columns:
         is_name = name == "datasets"
         shown.add_column(name.replace("_", " "), justify="left" if is_name else "right", no_wrap=is_name)
     for row in table.iter_rows():
         shown.add_row(*map(str, row))
     console.print(shown)
-    console.print(f"More for people: {settings.root}/reports/agreement.html")
+    if standardize is None:
+        console.print(f"More for people: {settings.root}/reports/agreement.html")
 
 
 @app.command(name="l1000-signatures")

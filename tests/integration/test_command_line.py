@@ -132,6 +132,18 @@ def test_agreement_is_one_row_per_pair_of_datasets_and_of_replicates(root: str) 
     assert "no metric 'nothing'" in refused.stderr
 
 
+def test_agreement_of_standardized_effects_is_computed_on_request(root: str) -> None:
+    shown = perturbhouse("agreement", "--standardize", "dataset", "--root", root)
+    assert shown.returncode == 0, shown.stderr
+    assert "over the dataset" in shown.stdout
+    assert "l1000_ljp005 –" in shown.stdout
+    refused = perturbhouse(
+        "agreement", "--standardize", "dataset", "--metric", "direction_agreement", "--root", root
+    )
+    assert refused.returncode == 1
+    assert "is no metric of standardized effects" in refused.stderr
+
+
 def test_triples_are_one_row_per_compound_and_line(root: str, tmp_path: Path) -> None:
     out = tmp_path / "triples.csv"
     shown = perturbhouse("triples", "ccle_2015", "auc", str(out), "--root", root)
