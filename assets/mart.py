@@ -16,8 +16,7 @@ from etl.agreement.baselines import N_CONTEXTS, N_PEERS, SEED
 from etl.agreement.compare import status_account
 from etl.agreement.matching import match_conditions
 from etl.agreement.measure import loader, measure
-from etl.agreement.replicates import replicate_account
-from etl.agreement.replicates import replicate_agreement as compare_replicates
+from etl.agreement.replicates import compare_replicates, replicate_account
 from etl.agreement.report import agreement_report
 from etl.agreement.screens import agreement_account, compare_screens
 from etl.agreement.summary import summarize, summary_account
@@ -51,6 +50,7 @@ from schemas.mart.gene_variance import GENE_VARIANCE
 from schemas.mart.null_calibration import NULL_CALIBRATION
 from schemas.mart.replicate_agreement import REPLICATE_AGREEMENT
 from schemas.mart.replicate_effect import REPLICATE_EFFECT
+from schemas.mart.replicate_retrieval import REPLICATE_RETRIEVAL
 from schemas.mart.response_reconciliation import RESPONSE_RECONCILIATION
 from schemas.mart.retrieval import RETRIEVAL
 from schemas.mart.screen_agreement import SCREEN_AGREEMENT
@@ -231,13 +231,32 @@ def agreement(
     yield publication.describe(RETRIEVAL)
 
 
-@dg.asset(**shared(REPLICATE_AGREEMENT, REPLICATE_EFFECT, GENE_VARIANCE, SAMPLE))
-def replicate_agreement(
+@dg.multi_asset(
+    name="compare_replicates",
+    specs=[
+        shared_spec(
+            REPLICATE_AGREEMENT,
+            REPLICATE_EFFECT,
+            GENE_VARIANCE,
+            SAMPLE,
+            description="How far single treated samples of one condition say the same.",
+        ),
+        shared_spec(
+            REPLICATE_RETRIEVAL,
+            REPLICATE_EFFECT,
+            GENE_VARIANCE,
+            SAMPLE,
+            description="Whether the replicates of a condition find each other among other samples.",
+        ),
+    ],
+    pool="mart_replicate_agreement",
+)
+def replicates(
     context: dg.AssetExecutionContext, config: AgreementConfig, warehouse: Warehouse
-) -> dg.MaterializeResult:
-    """How far single treated samples of one condition say the same."""
+) -> Iterator[dg.MaterializeResult]:
+    """Compare the single treated samples of each condition, and hold the result against baselines."""
     accounts: list[RowAccount] = []
-    with warehouse.publishing(context, REPLICATE_AGREEMENT) as publication:
+    with warehouse.publishing(context, REPLICATE_AGREEMENT, REPLICATE_RETRIEVAL) as publication:
         # Where every fit failed there is no such table.
         has_effects = exists(REPLICATE_EFFECT, root=warehouse.root)
         for unit in fit_units(root=warehouse.root) if has_effects else ():
@@ -245,23 +264,38 @@ def replicate_agreement(
             rows = compare_replicates(
                 unit.dataset_id, unit.context_id, samples, read, n_peers=config.n_peers, seed=config.seed
             )
-            publication[REPLICATE_AGREEMENT].add(rows)
-            accounts.append(replicate_account(rows))
-    return publication.describe(REPLICATE_AGREEMENT, total(accounts) if accounts else None)
+            publication[REPLICATE_AGREEMENT].add(rows.agreement)
+            publication[REPLICATE_RETRIEVAL].add(rows.retrieval)
+            accounts.append(replicate_account(rows.agreement))
+    yield publication.describe(REPLICATE_AGREEMENT, total(accounts) if accounts else None)
+    yield publication.describe(REPLICATE_RETRIEVAL)
 
 
 @dg.asset(
     **shared(
-        AGREEMENT_SUMMARY, CONDITION_MATCH, AGREEMENT, AGREEMENT_BASELINE, RETRIEVAL, REPLICATE_AGREEMENT
+        AGREEMENT_SUMMARY,
+        CONDITION_MATCH,
+        AGREEMENT,
+        AGREEMENT_BASELINE,
+        RETRIEVAL,
+        REPLICATE_AGREEMENT,
+        REPLICATE_RETRIEVAL,
     )
 )
 def agreement_summary(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
     """How far two datasets, or the replicates of one, say the same on average, with intervals."""
-    matches, measured, baseline, retrieval, replicates = (
+    matches, measured, baseline, *rest = (
         warehouse.read_all(table)
-        for table in (CONDITION_MATCH, AGREEMENT, AGREEMENT_BASELINE, RETRIEVAL, REPLICATE_AGREEMENT)
+        for table in (
+            CONDITION_MATCH,
+            AGREEMENT,
+            AGREEMENT_BASELINE,
+            RETRIEVAL,
+            REPLICATE_AGREEMENT,
+            REPLICATE_RETRIEVAL,
+        )
     )
-    rows = summarize(matches, measured, baseline, retrieval, replicates)
+    rows = summarize(matches, measured, baseline, *rest)
     result = warehouse.publish(context, AGREEMENT_SUMMARY, rows, summary_account(rows))
     page = agreement_report(
         rows,

@@ -26,7 +26,7 @@ from etl.agreement.context_pairs import ContextData
 from etl.agreement.matching import match, match_conditions
 from etl.agreement.measure import measure
 from etl.agreement.profiles import Profiles
-from etl.agreement.replicates import replicate_agreement
+from etl.agreement.replicates import compare_replicates as compare
 from etl.agreement.similarity import CONTINUOUS, Signatures, products
 from etl.agreement.summary import summarize
 from etl.arrays import IntArray
@@ -236,13 +236,16 @@ def main() -> None:
     n_peers = baseline.filter(pl.col("baseline").is_in(["source_peers", "target_peers"]))["n_peers"].sum()
     print(f"  {n_peers:,} scores of peers of {AGREEMENT_BASELINE.name}")
     replicates: list[pl.DataFrame] = []
+    replicate_retrieval: list[pl.DataFrame] = []
     making: list[float] = []
 
     def compare_replicates() -> None:
         for one in DATASETS:
             start = time.perf_counter()
             samples = Samples(one, arguments.share)
-            replicates.append(replicate_agreement(one.name, "CVCL_0000", samples.frame, samples.read))
+            found = compare(one.name, "CVCL_0000", samples.frame, samples.read)
+            replicates.append(found.agreement)
+            replicate_retrieval.append(found.retrieval)
             making.append(samples.seconds)
             size = f"{samples.frame.height // 2:7,} pairs x {one.n_genes:6,} genes"
             print(f"  {one.name:16}{size} {time.perf_counter() - start:8.1f} s", flush=True)
@@ -256,7 +259,9 @@ def main() -> None:
     print(f"metrics and baselines together, without making effects: {together:.0f} s")
     summary, _ = timed(
         "summaries: 2,000 resamples each",
-        lambda: summarize(kept, agreement, baseline, retrieval, pl.concat(replicates)),
+        lambda: summarize(
+            kept, agreement, baseline, retrieval, pl.concat(replicates), pl.concat(replicate_retrieval)
+        ),
     )
     print(f"{summary.height:,} means with intervals")
 

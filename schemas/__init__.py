@@ -25,6 +25,7 @@ from schemas.mart.gene_variance import GENE_VARIANCE
 from schemas.mart.null_calibration import NULL_CALIBRATION
 from schemas.mart.replicate_agreement import REPLICATE_AGREEMENT
 from schemas.mart.replicate_effect import REPLICATE_EFFECT
+from schemas.mart.replicate_retrieval import REPLICATE_RETRIEVAL
 from schemas.mart.response_reconciliation import RESPONSE_RECONCILIATION
 from schemas.mart.retrieval import RETRIEVAL
 from schemas.mart.screen_agreement import SCREEN_AGREEMENT
@@ -60,6 +61,7 @@ TABLES: dict[str, Table] = {
         AGREEMENT_BASELINE,
         RETRIEVAL,
         REPLICATE_AGREEMENT,
+        REPLICATE_RETRIEVAL,
         AGREEMENT_SUMMARY,
     )
 }

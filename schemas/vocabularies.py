@@ -247,14 +247,15 @@ RETRIEVAL_SIMILARITIES: Final = {
 }
 
 RETRIEVAL_POSITIVES: Final = {
-    "matched": "the conditions that are matched with the query: mutually nearest dose",
-    "compound": "all conditions of its compound, at any dose",
+    "matched": "the conditions matched with the query (mutually nearest dose); of replicates, the others of "
+    "its condition",
+    "compound": "all conditions (of replicates, samples) of its compound, at any dose",
 }
 
 SUMMARY_METRICS: Final = {
     **AGREEMENT_METRICS,
     **{
-        f"{measure}_{similarity}": f"{words} by {how}, positives: matched conditions"
+        f"{measure}_{similarity}": f"{words} by {how}, positives: what is matched with the query"
         for measure, words in (
             ("retrieval_rank", "normalized rank of the best positive"),
             ("retrieval_first", "share of queries with a positive at rank 1"),

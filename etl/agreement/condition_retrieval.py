@@ -70,12 +70,12 @@ def _in_one_direction(blocks: BlockPair, time: float) -> Iterator[pl.DataFrame]:
     place[candidates] = np.arange(len(candidates))
     same = np.nonzero(source.compound[queries][:, None] == target.compound[candidates])
     answers = {
-        "matched": _lists(
+        "matched": Positives.of_pairs(
             np.searchsorted(queries, blocks.left_rows[members]),
             place[blocks.right_rows[members]],
             len(queries),
         ),
-        "compound": _lists(same[0], same[1], len(queries)),
+        "compound": Positives.of_pairs(same[0], same[1], len(queries)),
     }
     for similarity in RETRIEVAL_SIMILARITIES:
         for part in slices(len(queries), QUERIES_PER_BLOCK):
@@ -87,13 +87,6 @@ def _in_one_direction(blocks: BlockPair, time: float) -> Iterator[pl.DataFrame]:
                 yield _rows(source, queries[part], rank_positives(scores, some)).with_columns(
                     similarity=pl.lit(similarity), positives=pl.lit(rule)
                 )
-
-
-def _lists(queries: IntArray, candidates: IntArray, n_queries: int) -> Positives:
-    """Return pairs of query and candidate as lists by query."""
-    order = np.lexsort((candidates, queries))
-    first = np.concatenate([[0], np.cumsum(np.bincount(queries, minlength=n_queries))])
-    return Positives(first.astype(np.int64), candidates[order].astype(np.int64))
 
 
 def _part(positives: Positives, part: slice) -> Positives:

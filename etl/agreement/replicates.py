@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 from etl.accounting import RowAccount
 from etl.agreement.baselines import N_PEERS, SEED, PeerScores, chosen
 from etl.agreement.context_pairs import SHARE_MEASURED, measures_most
+from etl.agreement.matching import MIN_COMPOUNDS
 from etl.agreement.profiles import Profiles
+from etl.agreement.replicate_retrieval import Samples, joined, retrieval_rows, search
 from etl.agreement.similarity import METRICS, Signatures, all_metrics, correlations, discrete
 from etl.arrays import BoolArray, FloatArray, IntArray, slices
 from schemas.mart.replicate_agreement import REPLICATE_AGREEMENT
+from schemas.mart.replicate_retrieval import REPLICATE_RETRIEVAL
 
 ALL_PAIRS_UP_TO: Final = 4
 """Replicates of a condition up to which all pairs are compared; of more, each with the next, in a ring."""
@@ -35,6 +38,13 @@ class Read(Protocol):
     def __call__(self, rows: IntArray, *, is_tested: bool = True) -> Profiles:
         """Return the profiles of rows; untested ones have no significant gene, and cost no p-values."""
         ...
+
+
+class Replicates(NamedTuple):
+    """Rows of two tables, of one context of a dataset."""
+
+    agreement: pl.DataFrame
+    retrieval: pl.DataFrame
 
 
 class _PairValues(NamedTuple):
@@ -56,7 +66,7 @@ class _Sums(NamedTuple):
     t: FloatArray
 
 
-def replicate_agreement(
+def compare_replicates(
     dataset_id: str,
     context_id: str,
     samples: pl.DataFrame,
@@ -64,12 +74,13 @@ def replicate_agreement(
     *,
     n_peers: int = N_PEERS,
     seed: int = SEED,
-) -> pl.DataFrame:
-    """Return the agreement of the replicates of every condition of one context that has two or more.
+) -> Replicates:
+    """Compare the replicates of every condition of one context that has two or more.
 
     Peers are samples of other compounds with the same dose and time, of the same fit. What a pair scores with
     a peer is the mean of its two samples; likewise with the centroid, the mean profile of all samples of
-    other compounds.
+    other compounds. Where a fit has samples of ``MIN_COMPOUNDS`` compounds at a time, each replicate also
+    searches ``n_peers`` of them, at any dose, for the others of its condition.
 
     Args:
         dataset_id: the dataset.
@@ -80,24 +91,32 @@ def replicate_agreement(
         seed: of the choice of peers; a choice depends on it, the dataset, context, dose and time alone.
 
     Returns:
-        Rows of ``mart/replicate_agreement``, sorted by its key; none of a condition whose samples lack genes
-        that the others of the fit have.
+        Rows of ``mart/replicate_agreement`` and ``mart/replicate_retrieval``, sorted by their keys; none of a
+        condition whose samples lack genes that the others of the fit have.
     """
-    parts: list[_PairValues] = []
-    compared = []
+    compared, searched, usable = [], [], []
     numbered = samples.select(*SAMPLE_COLUMNS).with_row_index("row")
     for _, of_fit in numbered.group_by("vehicle_group", maintain_order=True):
         genes, is_complete = _usual_genes(of_fit["row"].to_numpy().astype(np.int64), read)
-        usable = of_fit.filter(pl.Series(is_complete))
-        compared.append(usable)
-        for (dose, time), stratum in usable.group_by("dose_um", "time_h", maintain_order=True):
-            rows = stratum["row"].to_numpy().astype(np.int64)
-            key = f"{dataset_id}|{context_id}|{dose:g}|{time:g}"
-            peers = _Peers(stratum, rows, read, genes, n_peers, seed, key)
-            parts += [_of_block(block, read, peers) for block in _blocks(stratum)]
-    if not parts:
-        return pl.DataFrame(schema=REPLICATE_AGREEMENT.polars_schema)
-    return _means(dataset_id, context_id, pl.concat(compared), parts).sort(REPLICATE_AGREEMENT.primary_key)
+        usable.append(of_fit.filter(pl.Series(is_complete)))
+        for (time,), at_time in usable[-1].group_by("time_h", maintain_order=True):
+            key = f"{dataset_id}|{context_id}|{time:g}"
+            candidates = _candidates(at_time, read, genes, n_peers, seed, key)
+            for (dose,), stratum in at_time.group_by("dose_um", maintain_order=True):
+                key = f"{dataset_id}|{context_id}|{dose:g}|{time:g}"
+                peers = _Peers(stratum, read, genes, n_peers, seed, key)
+                for rows in _blocks(stratum):
+                    block = _read_samples(rows, read, genes)
+                    compared.append(_compare(block, peers))
+                    if candidates is not None:
+                        searched.append(search(block, candidates))
+    agreement = pl.DataFrame(schema=REPLICATE_AGREEMENT.polars_schema)
+    retrieval = pl.DataFrame(schema=REPLICATE_RETRIEVAL.polars_schema)
+    if compared:
+        agreement = _means(dataset_id, context_id, pl.concat(usable), compared)
+    if searched:
+        retrieval = retrieval_rows(dataset_id, context_id, pl.concat(usable), joined(searched))
+    return Replicates(agreement, retrieval)
 
 
 def replicate_account(rows: pl.DataFrame) -> RowAccount:
@@ -113,18 +132,14 @@ class _Peers:
     def __init__(
         self,
         stratum: pl.DataFrame,
-        rows: IntArray,
         read: Read,
         genes: BoolArray,
         n_peers: int,
         seed: int,
         key: str,
     ) -> None:
-        self.genes = genes
-        compounds = stratum["compound_id"].to_numpy()
-        picked = chosen(np.arange(len(rows)), n_peers, seed, key)
-        self.compounds: NDArray[np.str_] = compounds[picked]
-        self.signatures = _signatures(read, rows[picked], genes)
+        rows = stratum["row"].to_numpy().astype(np.int64)
+        self.samples = _read_samples(stratum[chosen(np.arange(len(rows)), n_peers, seed, key)], read, genes)
         self.n = len(rows)
         n_genes = int(genes.sum())
         self.sums = _Sums(np.zeros(n_genes), np.zeros(n_genes))
@@ -181,27 +196,23 @@ def _pairs(condition: NDArray[np.int64]) -> tuple[IntArray, IntArray]:
     return pairs[:, 0], pairs[:, 1]
 
 
-def _of_block(block: pl.DataFrame, read: Read, peers: _Peers) -> _PairValues:
-    rows = block["row"].to_numpy().astype(np.int64)
-    order = np.argsort(rows)
-    place = np.argsort(order)
-    signatures = _signatures(read, rows[order], peers.genes)
-    one, other = (place[side] for side in _pairs(block["condition_id"].to_numpy()))
+def _compare(block: Samples, peers: _Peers) -> _PairValues:
+    signatures, others = block.signatures, peers.samples
+    one, other = _pairs(block.condition)
     scores = correlations(signatures, signatures, one, other) | discrete(signatures, signatures, one, other)
     observed = {metric: score.value for metric, score in scores.items()}
-    compound = block["compound_id"].to_numpy()[order]
     against = PeerScores(observed)
-    everyone = np.arange(len(signatures)), np.arange(len(peers.signatures))
-    with_peers = all_metrics(signatures, everyone[0], peers.signatures, everyone[1])
+    everyone = np.arange(len(signatures)), np.arange(len(others.signatures))
+    with_peers = all_metrics(signatures, everyone[0], others.signatures, everyone[1])
     against.add(
         np.arange(len(one)),
         {metric: (values[one] + values[other]) / 2 for metric, values in with_peers.items()},
-        compound[one][:, None] == peers.compounds,
+        block.compound[one][:, None] == others.compound,
     )
-    centroid = _centroid_scores(signatures, compound, peers)
+    centroid = _centroid_scores(signatures, block.compound, peers)
     n_peers, peer_mean = (np.stack(values) for values in zip(*map(against.means, METRICS), strict=True))
     return _PairValues(
-        block["condition_id"].to_numpy()[order][one],
+        block.condition[one],
         n_peers,
         np.stack([observed[metric] for metric in METRICS]),
         peer_mean,
@@ -271,7 +282,30 @@ def _means(dataset_id: str, context_id: str, samples: pl.DataFrame, parts: list[
             n_pairs_possible=(n * (n - 1) // 2).cast(pl.Int32),
         )
         .select(list(REPLICATE_AGREEMENT.polars_schema))
+        .sort(REPLICATE_AGREEMENT.primary_key)
     )
+
+
+def _candidates(
+    at_time: pl.DataFrame, read: Read, genes: BoolArray, n_candidates: int, seed: int, key: str
+) -> Samples | None:
+    """Return samples of a time that are searched, None where there are too few compounds or no replicates."""
+    has_replicates = at_time["condition_id"].is_duplicated().any()
+    if at_time["compound_id"].n_unique() < MIN_COMPOUNDS or not has_replicates:
+        return None
+    rows = chosen(np.arange(at_time.height), n_candidates, seed, key)
+    return _read_samples(at_time[rows], read, genes, is_tested=False)
+
+
+def _read_samples(rows: pl.DataFrame, read: Read, genes: BoolArray, *, is_tested: bool = True) -> Samples:
+    """Return some samples in their order, read in that of the rows."""
+    row = rows["row"].to_numpy().astype(np.int64)
+    order = np.argsort(row)
+    place = np.argsort(order)
+    is_ordered = (order == np.arange(len(order))).all()
+    profiles = read(row[order], is_tested=is_tested)
+    signatures = profiles.signatures(np.arange(len(row)) if is_ordered else place, genes)
+    return Samples(row, rows["condition_id"].to_numpy(), rows["compound_id"].to_numpy(), signatures)
 
 
 def _signatures(read: Read, rows: IntArray, genes: BoolArray, *, is_tested: bool = True) -> Signatures:

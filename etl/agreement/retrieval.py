@@ -14,7 +14,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln
 
-from etl.arrays import FloatArray, IntArray, slices
+from etl.arrays import BoolArray, FloatArray, IntArray, slices
 from etl.threads import in_threads
 
 RECALLS: Final = (1, 5, 10)
@@ -35,6 +35,13 @@ class Positives(NamedTuple):
     def counts(self) -> IntArray:
         """Positives of each query."""
         return np.diff(self.first)
+
+    @classmethod
+    def of_pairs(cls, queries: IntArray, candidates: IntArray, n_queries: int) -> "Positives":
+        """Return pairs of a query and a candidate, in any order, as lists by query."""
+        order = np.lexsort((candidates, queries))
+        first = np.concatenate([[0], np.cumsum(np.bincount(queries, minlength=n_queries))])
+        return cls(first.astype(np.int64), candidates[order].astype(np.int64))
 
 
 class Ranking(NamedTuple):
@@ -64,33 +71,32 @@ class Chance(NamedTuple):
 
 
 def rank_positives(
-    scores: NDArray[np.floating], positives: Positives, own: IntArray | None = None
+    scores: NDArray[np.floating], positives: Positives, is_left_out: BoolArray | None = None
 ) -> Ranking:
     """Rank the candidates of each query by falling score, and find the positives.
 
     Args:
         scores: queries × candidates; larger is more alike.
         positives: candidates that answer each query.
-        own: the candidate that is the query itself and takes no part, -1 for none; shape (queries,).
+        is_left_out: candidates that take no part, as the query itself; queries × candidates.
 
     Raises:
-        ValueError: a query is its own positive.
+        ValueError: a positive takes no part: a query cannot answer itself.
     """
     n_queries, n_all = scores.shape
-    own = np.full(n_queries, -1) if own is None else np.asarray(own, dtype=np.int64)
+    left_out = np.zeros(scores.shape, dtype=np.bool_) if is_left_out is None else is_left_out
     queries = np.repeat(np.arange(n_queries), positives.counts)
-    if (own[queries] == positives.candidates).any():
-        message = "a query cannot answer itself"
+    if left_out[queries, positives.candidates].any():
+        message = "a positive takes part in the search: a query cannot answer itself"
         raise ValueError(message)
     best_rank, auroc = np.full((2, n_queries), np.nan)
     work = np.ascontiguousarray(scores)
 
     def rank(part: slice) -> None:
-        _rank(work[part], positives, part.start, own[part], TIE, best_rank[part], auroc[part])
+        _rank(work[part], positives, part.start, left_out[part], TIE, best_rank[part], auroc[part])
 
     in_threads(rank, slices(n_queries, QUERIES_PER_TASK))
-    n_candidates = n_all - (own >= 0)
-    return Ranking(n_candidates, positives.counts, best_rank, auroc)
+    return Ranking(n_all - left_out.sum(axis=1), positives.counts, best_rank, auroc)
 
 
 def chance(ranking: Ranking) -> Chance:
@@ -142,7 +148,7 @@ def _rank(
     scores: NDArray[np.floating],
     positives: Positives,
     first_query: int,
-    own: IntArray,
+    is_left_out: BoolArray,
     tie: float,
     best_rank: FloatArray,
     auroc: FloatArray,
@@ -158,14 +164,14 @@ def _rank(
         for k in range(start, end):
             is_positive[positives.candidates[k]] = True
         for c in range(n_candidates):
-            if c != own[q]:
+            if not is_left_out[q, c]:
                 is_finite &= np.isfinite(scores[q, c])
                 if is_positive[c] and scores[q, c] > best:
                     best = scores[q, c]
         if is_finite:
             better, tied = 0, -1
             for c in range(n_candidates):
-                if c != own[q]:
+                if not is_left_out[q, c]:
                     if scores[q, c] > best + tie:
                         better += 1
                     elif scores[q, c] >= best - tie:
@@ -173,7 +179,7 @@ def _rank(
             best_rank[q] = 1 + better + (tied + 1) / 2
             wins, n_negatives = 0.0, 0
             for c in range(n_candidates):
-                if c == own[q] or is_positive[c]:
+                if is_left_out[q, c] or is_positive[c]:
                     continue
                 n_negatives += 1
                 for k in range(start, end):

@@ -62,6 +62,7 @@ def summarize(
     baseline: pl.DataFrame,
     retrieval: pl.DataFrame,
     replicates: pl.DataFrame,
+    replicate_retrieval: pl.DataFrame,
     *,
     min_compounds: int = MIN_COMPOUNDS,
     n_resamples: int = N_RESAMPLES,
@@ -78,6 +79,7 @@ def summarize(
         baseline: rows of ``mart/agreement_baseline``.
         retrieval: rows of ``mart/retrieval``.
         replicates: rows of ``mart/replicate_agreement``.
+        replicate_retrieval: rows of ``mart/replicate_retrieval``.
         min_compounds: fewest compounds of a context and time.
         n_resamples: resamples of each interval.
         seed: of the generator; the intervals of a row do not depend on what else is summed up.
@@ -103,7 +105,7 @@ def summarize(
             ]
     for (dataset,), of_dataset in replicates.group_by(["dataset_id"], maintain_order=True):
         named = {"left_dataset_id": str(dataset), "right_dataset_id": str(dataset)}
-        values = _of_replicates(of_dataset)
+        values = _of_replicates(of_dataset, _of(replicate_retrieval, {"dataset_id": str(dataset)}))
         everything = np.ones(values.rows.height, dtype=np.bool_)
         parts += [
             _summary(_in(values, everything, context), named, context, 1.0, options)
@@ -260,19 +262,27 @@ def _of_queries(retrieval: pl.DataFrame, matches: pl.DataFrame, left: str, right
                 value, null, percentile = (
                     _mean_of(*one) if at is None else one[at] for one in (*both, percentiles)
                 )
-                columns += [value, null, value - null]
-                names += [
-                    (metric, "none", side, "observed"),
-                    (metric, "chance", side, "baseline"),
-                    (metric, "chance", side, "delta"),
-                ]
-                if measure == "rank":
-                    columns.append(percentile)
-                    names.append((metric, "chance", side, "percentile"))
+                of_chance = _against_chance(metric, side, value, null, percentile)
+                names += of_chance
+                columns += of_chance.values()
     return Values(units.with_columns(weight=pl.lit(None, pl.Float64)), names, np.stack(columns, axis=1))
 
 
-def _of_replicates(replicates: pl.DataFrame) -> Values:
+def _against_chance(
+    metric: str, side: str, value: FloatArray, null: FloatArray, percentile: FloatArray
+) -> dict[tuple[str, str, str, str], FloatArray]:
+    """Return the columns of a measure of retrieval by their names; percentiles are those of the best rank."""
+    columns = {
+        (metric, "none", side, "observed"): value,
+        (metric, "chance", side, "baseline"): null,
+        (metric, "chance", side, "delta"): value - null,
+    }
+    if metric.startswith("retrieval_rank"):
+        columns[metric, "chance", side, "percentile"] = percentile
+    return columns
+
+
+def _of_replicates(replicates: pl.DataFrame, retrieval: pl.DataFrame) -> Values:
     """Return the values of conditions with replicates."""
     conditions = replicates.select("condition_id", *UNIT).unique().sort("condition_id")
     columns: list[FloatArray] = []
@@ -291,6 +301,22 @@ def _of_replicates(replicates: pl.DataFrame) -> Values:
         ):
             columns.append(_floats(of_metric[column]))
             names.append(name)
+    for similarity in RETRIEVAL_SIMILARITIES if retrieval.height else ():
+        of_similarity = conditions.join(
+            retrieval.filter(similarity=similarity, positives="matched").drop(UNIT),
+            on="condition_id",
+            how="left",
+            maintain_order="left",
+        )
+        percentile = 1 - _floats(of_similarity["p_value"])
+        for measure, column in (("rank", "normalized_rank"), ("first", "recall_1"), ("auroc", "auroc")):
+            value = _floats(of_similarity[column])
+            null = np.where(np.isnan(value), np.nan, 0.5)
+            if measure != "auroc":
+                null = _floats(of_similarity[f"{column}_null"])
+            of_chance = _against_chance(f"retrieval_{measure}_{similarity}", "both", value, null, percentile)
+            names += of_chance
+            columns += of_chance.values()
     rows = conditions.select(*UNIT, weight=pl.lit(None, pl.Float64))
     return Values(rows, names, np.stack(columns, axis=1))
 

@@ -16,6 +16,7 @@ from schemas.mart.condition import CONDITION
 from schemas.mart.condition_match import CONDITION_MATCH
 from schemas.mart.differential_expression import DIFFERENTIAL_EXPRESSION
 from schemas.mart.replicate_agreement import REPLICATE_AGREEMENT
+from schemas.mart.replicate_retrieval import REPLICATE_RETRIEVAL
 
 
 def standardized_agreement(
@@ -53,5 +54,6 @@ def standardized_agreement(
         baseline.filter(pl.col("metric").is_in(wanted)),
         retrieval,
         REPLICATE_AGREEMENT.empty(),
+        REPLICATE_RETRIEVAL.empty(),
     )
     return summary.filter(pl.col("metric").is_in(wanted))

@@ -18,6 +18,7 @@ from schemas import TABLES
 from schemas.mart.agreement_baseline import AGREEMENT_BASELINE
 from schemas.mart.agreement_summary import AGREEMENT_SUMMARY
 from schemas.mart.replicate_agreement import REPLICATE_AGREEMENT
+from schemas.mart.replicate_retrieval import REPLICATE_RETRIEVAL
 from schemas.mart.retrieval import RETRIEVAL
 from schemas.vocabularies import AGREEMENT_BASELINES, AGREEMENT_METRICS
 
@@ -25,6 +26,7 @@ N_GENES, N_COMPOUNDS = 300, 24
 CONTEXTS = ("CVCL_0023", "CVCL_0031")
 ERROR = 0.5
 RHO = "spearman_log2_fold_change"
+NO_REPLICATES = REPLICATE_AGREEMENT.empty(), REPLICATE_RETRIEVAL.empty()
 
 
 class Simulated(NamedTuple):
@@ -89,7 +91,7 @@ def measured(simulated: Simulated, **options: Any) -> tuple[pl.DataFrame, ...]:
 
 
 def summed_up(simulated: Simulated) -> pl.DataFrame:
-    return summarize(*measured(simulated), REPLICATE_AGREEMENT.empty())
+    return summarize(*measured(simulated), *NO_REPLICATES)
 
 
 def value(summary: pl.DataFrame, metric: str, baseline: str = "none", quantity: str = "observed") -> float:
@@ -228,9 +230,9 @@ def test_a_cell_of_fewer_than_ten_compounds_is_matched_and_not_summed_up() -> No
     assert matches.height == 18
     assert set(matches["n_compounds"]) == {9}
     assert agreement.height == 18 * len(AGREEMENT_METRICS)
-    summary = summarize(matches, agreement, *rest, REPLICATE_AGREEMENT.empty())
+    summary = summarize(matches, agreement, *rest, *NO_REPLICATES)
     assert set(summary["n_rows"]) == {0}
-    smaller = summarize(matches, agreement, *rest, REPLICATE_AGREEMENT.empty(), min_compounds=9)
+    smaller = summarize(matches, agreement, *rest, *NO_REPLICATES, min_compounds=9)
     assert value(smaller, RHO) > 0.3
 
 
@@ -249,7 +251,7 @@ def test_wells_weigh_matches_within_a_compound_only() -> None:
     both = Simulated(pl.concat([simulated.conditions, more]), pl.concat([effects, noise]).lazy())
     matches, agreement, *rest = measured(both)
     assert matches.height == 48, "both doses are twofold from 1 µM"
-    summary = summarize(matches, agreement, *rest, REPLICATE_AGREEMENT.empty())
+    summary = summarize(matches, agreement, *rest, *NO_REPLICATES)
     row = summary.filter(
         context_id="", max_fold=10.0, metric=RHO, baseline="none", side="both", quantity="observed"
     ).row(0, named=True)
@@ -345,4 +347,4 @@ def test_nothing_to_compare_gives_no_rows() -> None:
     load = loader(simulated.conditions, simulated.effects)
     assert list(measure(matches, simulated.conditions, load)) == []
     empty = [TABLES[f"mart/{name}"].empty() for name in ("agreement", "agreement_baseline", "retrieval")]
-    assert summarize(matches, *empty, REPLICATE_AGREEMENT.empty()).is_empty()
+    assert summarize(matches, *empty, *NO_REPLICATES).is_empty()

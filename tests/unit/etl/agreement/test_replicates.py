@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from etl.agreement.profiles import Profiles
-from etl.agreement.replicates import Read, replicate_agreement
+from etl.agreement.replicates import Read, compare_replicates
 from etl.arrays import IntArray
 from schemas.mart.replicate_agreement import REPLICATE_AGREEMENT
 
@@ -51,7 +51,7 @@ def reader(effect: np.ndarray) -> Read:
 
 def test_values_are_those_of_plain_loops() -> None:
     samples, read, effect = plate([3, 2, 4, 6, 1])
-    rows = replicate_agreement("toy", "CVCL_0023", samples, read)
+    rows = compare_replicates("toy", "CVCL_0023", samples, read).agreement
     REPLICATE_AGREEMENT.model.validate(rows)
     assert set(rows["condition_id"]) == {100, 101, 102, 103}, "a single sample has no replicate"
     row = rows.filter(condition_id=100, metric=RHO).row(0, named=True)
@@ -78,7 +78,9 @@ def test_values_are_those_of_plain_loops() -> None:
 
 def test_of_many_replicates_each_is_compared_with_the_next() -> None:
     samples, read, effect = plate([6, 2])
-    rows = replicate_agreement("toy", "CVCL_0023", samples, read).filter(condition_id=100, metric=RHO)
+    rows = compare_replicates("toy", "CVCL_0023", samples, read).agreement.filter(
+        condition_id=100, metric=RHO
+    )
     assert rows.select("n_pairs", "n_pairs_possible").row(0) == (6, 15)
     ring = samples.with_row_index("row").filter(condition_id=100).sort("sample_id")["row"].to_list()
     pairs = zip(ring, [*ring[1:], ring[0]], strict=True)
@@ -89,23 +91,23 @@ def test_of_many_replicates_each_is_compared_with_the_next() -> None:
 @pytest.mark.parametrize(("noise", "low", "high"), [(0.01, 0.99, 1.0), (1.0, 0.4, 0.55), (30.0, -0.05, 0.05)])
 def test_noise_lowers_agreement_and_not_that_of_peers(noise: float, low: float, high: float) -> None:
     samples, read, _ = plate([3] * 20, noise=noise)
-    rows = replicate_agreement("toy", "CVCL_0023", samples, read).filter(metric=RHO)
+    rows = compare_replicates("toy", "CVCL_0023", samples, read).agreement.filter(metric=RHO)
     assert low <= rows["observed"].mean() <= high  # type: ignore[operator]
     assert abs(rows["peer_mean"].mean()) < 0.03  # type: ignore[arg-type]
 
 
 def test_what_all_compounds_share_is_in_the_centroid() -> None:
     samples, read, _ = plate([3] * 20, shared=2.0)
-    rows = replicate_agreement("toy", "CVCL_0023", samples, read).filter(metric=RHO)
+    rows = compare_replicates("toy", "CVCL_0023", samples, read).agreement.filter(metric=RHO)
     assert rows["centroid"].mean() > rows["peer_mean"].mean() > 0.5  # type: ignore[operator]
 
 
 def test_blocks_and_reads_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     samples, read, _ = plate([3, 2, 4, 6, 1, 3, 3])
-    whole = replicate_agreement("toy", "CVCL_0023", samples, read)
+    whole = compare_replicates("toy", "CVCL_0023", samples, read).agreement
     monkeypatch.setattr("etl.agreement.replicates.SAMPLES_PER_BLOCK", 4)
     monkeypatch.setattr("etl.agreement.replicates.SAMPLES_PER_READ", 5)
-    parts = replicate_agreement("toy", "CVCL_0023", samples, read)
+    parts = compare_replicates("toy", "CVCL_0023", samples, read).agreement
     for name in ("observed", "peer_mean", "centroid", "peer_percentile"):
         np.testing.assert_allclose(parts[name].to_numpy(), whole[name].to_numpy(), atol=1e-6)
 
@@ -116,21 +118,23 @@ def test_doses_and_fits_keep_to_themselves() -> None:
         dose_um=pl.when(pl.col("condition_id") < 102).then(pl.lit(1.0)).otherwise(pl.lit(2.0)),
         vehicle_group=pl.when(pl.col("condition_id") == 103).then(pl.lit("other")).otherwise(pl.lit("")),
     )
-    rows = replicate_agreement("toy", "CVCL_0023", apart, read).filter(metric=RHO)
+    rows = compare_replicates("toy", "CVCL_0023", apart, read).agreement.filter(metric=RHO)
     assert dict(rows.select("condition_id", "n_peers").iter_rows()) == {100: 2, 101: 2, 102: 0, 103: 0}
     assert rows.filter(n_peers=0)["centroid"].null_count() == 2
 
 
 def test_no_samples_give_no_rows() -> None:
     samples, read, _ = plate([2])
-    assert replicate_agreement("toy", "CVCL_0023", samples.clear(), read).is_empty()
+    found = compare_replicates("toy", "CVCL_0023", samples.clear(), read)
+    assert found.agreement.is_empty()
+    assert found.retrieval.is_empty()
 
 
 def test_a_sample_that_lacks_genes_is_left_out_and_the_others_keep_theirs() -> None:
     samples, _, effect = plate([3, 3, 2, 2])
     lame = int(samples.with_row_index("row").filter(condition_id=100)["row"][0])
     effect[lame, 50:] = np.nan
-    rows = replicate_agreement("toy", "CVCL_0023", samples, reader(effect)).filter(metric=RHO)
+    rows = compare_replicates("toy", "CVCL_0023", samples, reader(effect)).agreement.filter(metric=RHO)
     assert rows.filter(condition_id=100).select("n_replicates", "n_pairs").row(0) == (2, 1)
     a, b = [i for i in np.flatnonzero((samples["condition_id"] == 100).to_numpy()) if i != lame]
     assert rows.filter(condition_id=100)["observed"].item() == pytest.approx(

@@ -28,11 +28,11 @@ def test_the_best_positive_and_the_order_of_pairs() -> None:
 
 def test_the_query_itself_is_no_candidate() -> None:
     scores = np.array([[1.0, 0.2, 0.5], [0.3, 1.0, 0.1]])
-    found = rank_positives(scores, lists([2], [0]), own=np.array([0, 1]))
+    found = rank_positives(scores, lists([2], [0]), is_left_out=np.eye(2, scores.shape[1], dtype=bool))
     assert found.n_candidates.tolist() == [2, 2]
     assert found.best_rank.tolist() == [1, 1]
     with pytest.raises(ValueError, match="answer itself"):
-        rank_positives(scores, lists([0], [0]), own=np.array([0, 1]))
+        rank_positives(scores, lists([0], [0]), is_left_out=np.eye(2, scores.shape[1], dtype=bool))
 
 
 def test_ties_are_no_wins() -> None:
