@@ -8,6 +8,7 @@ lists every difference and its reason.
 """
 
 import math
+from typing import Final
 
 import polars as pl
 
@@ -29,6 +30,13 @@ MIN_COMPOUNDS = 10
 
 UNRESOLVED_PREFIX = "unresolved:"
 """Opens every identifier that stands for a name nobody could resolve; such a name matches nothing."""
+
+COMPOUND_IDENTITIES: Final = {
+    "parent": "compound_id",
+    "skeleton": "inchikey_skeleton",
+    "pubchem_cid": "pubchem_cid",
+}
+"""What may make two compounds one, and the column of ``core/compound`` that holds it."""
 
 KEY = ("context_id", "compound_id", "time_h")
 ID_COLUMNS = ("dataset_id", "context_id", "compound_id")
@@ -57,8 +65,7 @@ def match(
             ``dose_um`` (canonical, µM) and ``time_h`` (h) as Float64 or integers, and optionally
             ``condition_id`` (Int64). Without ``condition_id``, rows equal in all five columns are one
             condition. Other columns are ignored, and the order of rows does not matter. What ``compound_id``
-            holds makes two compounds one: for a coarser or another match give PubChem CIDs, or the first
-            block of the InChIKey, there.
+            holds makes two compounds one: ``identified_by`` puts skeletons or PubChem CIDs there.
         max_fold: largest kept ratio of the two doses, at least 1; 1 keeps equal doses only.
         min_compounds: fewest distinct matching compounds of a kept dataset pair × context × time.
 
@@ -155,6 +162,39 @@ def match_conditions(conditions: pl.DataFrame) -> tuple[pl.DataFrame, RowAccount
         unit="conditions",
     )
     return matches.select(list(CONDITION_MATCH.polars_schema)), account
+
+
+def identified_by(conditions: pl.DataFrame, compounds: pl.DataFrame, identity: str) -> pl.DataFrame:
+    """Return conditions with another identity of their compound as ``compound_id``, to be matched by it.
+
+    A compound without that identity has null, and matches nothing.
+
+    Args:
+        conditions: with ``compound_id``.
+        compounds: rows of ``core/compound``.
+        identity: of ``COMPOUND_IDENTITIES``: ``parent`` leaves all as it is; ``skeleton`` makes stereoisomers
+            and isotopes one; ``pubchem_cid`` follows PubChem.
+
+    Raises:
+        BadInputError: there is no such identity.
+
+    >>> compounds = pl.DataFrame({"compound_id": ["X-A-N", "X-B-N"], "inchikey_skeleton": ["X", "X"]})
+    >>> conditions = pl.DataFrame({"compound_id": ["X-B-N", "unknown", "X-A-N"]})
+    >>> identified_by(conditions, compounds, "skeleton")["compound_id"].to_list()
+    ['X', None, 'X']
+    """
+    if identity not in COMPOUND_IDENTITIES:
+        rule = f"no identity {identity!r}; there are {', '.join(COMPOUND_IDENTITIES)}"
+        raise BadInputError(rule)
+    column = COMPOUND_IDENTITIES[identity]
+    if column == "compound_id":
+        return conditions
+    of_compound = dict(
+        compounds.select("compound_id", pl.col(column).cast(pl.String).alias("to")).iter_rows()
+    )
+    return conditions.with_columns(
+        pl.col("compound_id").replace_strict(of_compound, default=None, return_dtype=pl.String)
+    )
 
 
 def eligible(conditions: pl.DataFrame | pl.LazyFrame) -> pl.LazyFrame:

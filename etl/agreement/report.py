@@ -332,18 +332,22 @@ def _replicates(means: Means) -> str:
     if not means.replicates:
         return "<p>No dataset has replicates that are compared.</p>"
     baselines = {name: BASELINE_LABELS[name] for name in ("source_peers", "source_centroid")}
-    head = ["dataset", "conditions", "compounds", "contexts", *MAIN_METRICS.values()]
+    head = ["dataset", "conditions", "compounds", "contexts", *OVERVIEW_METRICS.values()]
+    head += ["that rank minus chance"]
     head += [f"delta of Spearman, all genes, to {label}" for label in baselines.values()]
     rows = []
     for pair in means.replicates:
-        values = [means.of(pair, metric, fold=REPLICATE_FOLD) for metric in MAIN_METRICS]
+        values = [means.of(pair, metric, fold=REPLICATE_FOLD) for metric in OVERVIEW_METRICS]
+        values += [means.of(pair, RANK, "chance", fold=REPLICATE_FOLD)]
         values += [means.of(pair, SPEARMAN, baseline, fold=REPLICATE_FOLD) for baseline in baselines]
         counts = _counts(means.of(pair, SPEARMAN, fold=REPLICATE_FOLD))
         rows.append([escape(pair[0]), *counts, *_cells(values)])
     note = (
         "Treated samples of one condition are compared with each other, two at a time, at the same dose. The "
         "profile of one sample is noisier than that of a condition, which rests on several: these numbers "
-        "can be lower than those of matches above, and are no upper limit for them."
+        "can be lower than those of matches above, and are no upper limit for them. The retrieval rank says "
+        "how well a sample finds the others of its condition among samples of the same context and time: 1 "
+        "is first. Samples that share a plate share its controls, which helps them to find each other."
     )
     return f"<p>{note}</p>" + _table(head, rows)
 

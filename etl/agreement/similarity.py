@@ -298,7 +298,7 @@ def products(
         terms = (one.cosine_terms if metric.startswith("cosine") else one.correlation_terms for one in sides)
         (scale, shift), (other_scale, other_shift) = terms
         of_left = scale[left_rows], shift[left_rows]
-        _finish(product, *of_left, other_scale[right_rows], other_shift[right_rows], found[metric])
+        _rescale(product, *of_left, other_scale[right_rows], other_shift[right_rows], found[metric])
     return found
 
 
@@ -506,7 +506,7 @@ def _multiply(
 
 
 @njit(cache=True, nogil=True)
-def _finish(
+def _rescale(
     product: Float32,
     left_scale: Float32,
     left_shift: Float32,

@@ -344,3 +344,34 @@ def test_stored_matches_say_how_many_compounds_and_wells_are_behind_them() -> No
     matches, account = matching.match_conditions(told)
     assert matches.select("n_compounds", "left_n_treated", "right_n_treated").rows() == [(1, 2, 5)]
     assert account.noted == {"matched pairs": 1}
+
+
+@pytest.mark.parametrize(
+    ("identity", "matched"),
+    [("parent", {"LEFT"}), ("skeleton", {"SAME", "OTHER"}), ("pubchem_cid", {"1", "7"})],
+)
+def test_what_makes_compounds_one_can_be_told(identity: str, matched: set[str]) -> None:
+    """Of dataset b one compound is a stereoisomer, one has the same CID, one is the same, one has nothing."""
+    compounds = pl.DataFrame(
+        {
+            "compound_id": ["LEFT", "RIGHT", "ISOMER", "SALT"],
+            "inchikey_skeleton": ["SAME", "SAME", "OTHER", "OTHER"],
+            "pubchem_cid": [1, 2, 7, 7],
+        }
+    )
+    pairs = [("LEFT", "LEFT"), ("LEFT", "RIGHT"), ("ISOMER", "SALT"), ("unknown", "unlisted")]
+    conditions = pl.DataFrame(
+        [
+            {"dataset_id": dataset, "context_id": f"CVCL_{n}", "compound_id": compound, "dose_um": 1.0}
+            for n, pair in enumerate(pairs)
+            for dataset, compound in zip("ab", pair, strict=True)
+        ]
+    ).with_columns(time_h=24.0)
+    named = matching.identified_by(conditions, compounds, identity)
+    assert set(matching.match(named, min_compounds=1)["compound_id"]) == matched
+
+
+def test_an_unknown_identity_is_refused() -> None:
+    frame = pl.DataFrame({"compound_id": ["X"]})
+    with pytest.raises(BadInputError, match="there are parent, skeleton, pubchem_cid"):
+        matching.identified_by(frame, frame, "name")
