@@ -80,11 +80,12 @@ class Vectors:
     def __init__(self, values: Float32) -> None:
         self.values = values
         n_rows = len(values)
-        self.mean, self.spread, self.length = np.empty((3, n_rows))
+        # Sums of squares about the mean, 0 for a row that does not vary, and about zero.
+        self.mean, self.variation, self.square = np.empty((3, n_rows))
         in_threads(self._measure, slices(n_rows, ROWS_PER_TASK))
 
     def _measure(self, part: slice) -> None:
-        _moments(self.values[part], self.mean[part], self.spread[part], self.length[part])
+        _moments(self.values[part], self.mean[part], self.variation[part], self.square[part])
 
     @cached_property
     def units(self) -> Float32:
@@ -92,7 +93,7 @@ class Vectors:
         units = np.empty_like(self.values)
 
         def scale(part: slice) -> None:
-            _scale(self.values[part], self.mean[part], self.spread[part], units[part])
+            _scale(self.values[part], self.mean[part], self.variation[part], units[part])
 
         in_threads(scale, slices(len(units), ROWS_PER_TASK))
         return units
@@ -103,19 +104,16 @@ class Vectors:
 
         A score is product · scale · other scale + shift · other shift; NaN for a row that does not vary.
         """
-        scale = np.where(self.spread > 0, 1, np.nan).astype(np.float32)
+        scale = np.where(self.variation > 0, 1, np.nan).astype(np.float32)
         return scale, np.zeros_like(scale)
 
     @cached_property
     def cosine_terms(self) -> tuple[Float32, Float32]:
         """Likewise for the cosine: (covariance + n · mean · other mean) / lengths; NaN for a row of zeros."""
-        mean = self.mean * np.sqrt(self.values.shape[1])
-        return self._over_length(self.spread), self._over_length(mean)
-
-    def _over_length(self, part: FloatArray) -> Float32:
-        with np.errstate(invalid="ignore"):
-            share: Float32 = (part / self.length).astype(np.float32)
-        return share
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scale = np.sqrt(self.variation / self.square)
+            shift = self.mean * np.sqrt(self.values.shape[1] / self.square)
+        return scale.astype(np.float32), shift.astype(np.float32)
 
 
 class Signatures:
@@ -255,14 +253,14 @@ def correlations(
             continue
         sides = left.vectors(metric), right.vectors(metric)
         covariance = _covariances(*sides, left_rows, right_rows)
-        (mean, spread, length), (other_mean, other_spread, other_length) = (
-            (one.mean[rows], one.spread[rows], one.length[rows])
+        (mean, variation, square), (other_mean, other_variation, other_square) = (
+            (one.mean[rows], one.variation[rows], one.square[rows])
             for one, rows in zip(sides, (left_rows, right_rows), strict=True)
         )
-        values[metric] = _ratio(covariance, spread * other_spread)
+        values[metric] = _ratio(covariance, variation * other_variation)
         if metric.startswith("pearson"):
             product = covariance + left.n_genes * mean * other_mean
-            values[metric.replace("pearson", "cosine")] = _ratio(product, length * other_length)
+            values[metric.replace("pearson", "cosine")] = _ratio(product, square * other_square)
     return {metric: Scores(values[metric], n_genes) for metric in CONTINUOUS}
 
 
@@ -436,9 +434,10 @@ def _covariances(left: Vectors, right: Vectors, left_rows: IntArray, right_rows:
     return value
 
 
-def _ratio(product: FloatArray, size: FloatArray) -> FloatArray:
-    ratio = np.full(len(size), np.nan)
-    np.divide(product, size, out=ratio, where=size > 0)
+def _ratio(product: FloatArray, squares: FloatArray) -> FloatArray:
+    """Return products over the root of both sums of squares; NaN where one is zero."""
+    ratio = np.full(len(squares), np.nan)
+    np.divide(product, np.sqrt(squares), out=ratio, where=squares > 0)
     return np.clip(ratio, -1, 1, out=ratio)
 
 
@@ -460,8 +459,8 @@ def _parts(n: int) -> Iterator[slice]:
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def _moments(rows: Float32, mean: FloatArray, spread: FloatArray, length: FloatArray) -> None:
-    """Fill in means, and lengths of the vectors about their mean and about zero."""
+def _moments(rows: Float32, mean: FloatArray, variation: FloatArray, square: FloatArray) -> None:
+    """Fill in means, and sums of squares about the mean (0 where values do not vary) and about zero."""
     n = rows.shape[1]
     for i in range(len(rows)):
         row = rows[i]
@@ -474,14 +473,14 @@ def _moments(rows: Float32, mean: FloatArray, spread: FloatArray, length: FloatA
         for g in range(n):
             about_mean += (row[g] - mean[i]) ** 2
             about_zero += np.float64(row[g]) ** 2
-        spread[i] = np.sqrt(about_mean) if varies else 0.0
-        length[i] = np.sqrt(about_zero)
+        variation[i] = about_mean if varies else 0.0
+        square[i] = about_zero
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def _scale(rows: Float32, mean: FloatArray, spread: FloatArray, units: Float32) -> None:
+def _scale(rows: Float32, mean: FloatArray, variation: FloatArray, units: Float32) -> None:
     for i in range(len(rows)):
-        scale = 1 / spread[i] if spread[i] > 0 else 0.0
+        scale = 1 / np.sqrt(variation[i]) if variation[i] > 0 else 0.0
         for g in range(rows.shape[1]):
             units[i, g] = (rows[i, g] - mean[i]) * scale
 
