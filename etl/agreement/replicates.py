@@ -301,10 +301,7 @@ def _read_samples(rows: pl.DataFrame, read: Read, genes: BoolArray, *, is_tested
     """Return some samples in their order, read in that of the rows."""
     row = rows["row"].to_numpy().astype(np.int64)
     order = np.argsort(row)
-    place = np.argsort(order)
-    is_ordered = (order == np.arange(len(order))).all()
-    profiles = read(row[order], is_tested=is_tested)
-    signatures = profiles.signatures(np.arange(len(row)) if is_ordered else place, genes)
+    signatures = read(row[order], is_tested=is_tested).signatures(np.argsort(order), genes)
     return Samples(row, rows["condition_id"].to_numpy(), rows["compound_id"].to_numpy(), signatures)
 
 

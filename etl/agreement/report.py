@@ -347,7 +347,8 @@ def _replicates(means: Means) -> str:
         "profile of one sample is noisier than that of a condition, which rests on several: these numbers "
         "can be lower than those of matches above, and are no upper limit for them. The retrieval rank says "
         "how well a sample finds the others of its condition among samples of the same context and time: 1 "
-        "is first. Samples that share a plate share its controls, which helps them to find each other."
+        f"is first; it needs {MIN_COMPOUNDS} compounds. Samples that share a plate share its controls, which "
+        "helps them to find each other."
     )
     return f"<p>{note}</p>" + _table(head, rows)
 
