@@ -24,7 +24,6 @@ the long tables of later single-dose releases (``LFC``, ``LFC_cb`` or ``l2fc`` p
 """
 
 import csv
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,7 +164,7 @@ class PrismSecondary:
         """
         files = self._files(raw)
         named = [
-            _read_curves(files[role], (COMPOUND, *COMPOUND_FACTS))
+            _read(files[role], (COMPOUND, *COMPOUND_FACTS))
             if role == "curves"
             else self._treatments(files[role], is_well=role == "treatments")
             for role in ("curves", "treatments", "collapsed_treatments")
@@ -284,7 +283,7 @@ class PrismSecondary:
         path = self._files(raw).get("curves")
         if path is None:
             return match_to_model(pl.DataFrame(schema={"context_reported": pl.String}), ReportedCurve)
-        table = _read_curves(path, (*KEY, *FIT))
+        table = _read(path, (*KEY, *FIT))
         table.require_present(*KEY)
         table.require_unique(*KEY)
         table.require(
@@ -447,7 +446,7 @@ def _names(path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ())
 
 
 def _read(path: Path, columns: tuple[str, ...], *, optional: tuple[str, ...] = ()) -> delimited.TextTable:
-    """Return columns of one of the smaller tables as text; an optional one that is not there is null.
+    """Return columns of a table as text; an optional one that is not there is null.
 
     Raises:
         BadInputError: as ``delimited.read``.
@@ -458,33 +457,3 @@ def _read(path: Path, columns: tuple[str, ...], *, optional: tuple[str, ...] = (
     )
     absent = [pl.lit(None, pl.String).alias(name) for name in optional if name not in names.values()]
     return table.with_rows(table.rows.rename(names).with_columns(absent))
-
-
-def _read_curves(path: Path, columns: tuple[str, ...]) -> delimited.TextTable:
-    """Return columns of the table of curves as text.
-
-    By Polars: as quoted text row by row, 695,000 curves (217 MB) take 9 s and 2.7 GB rather than 1 s and 0.8.
-
-    Raises:
-        BadInputError: an empty file, a header without rows, a last line that is not ended, a column that is
-            missing or repeated, or a row with more cells than the header.
-    """
-    table = delimited.TextTable(pl.DataFrame(), SPEC.dataset_id, path)
-    if not path.stat().st_size:
-        raise table.error("the file is empty")
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        if file.read() != b"\n":
-            raise table.error("the last line is not ended: the file is truncated")
-    names = _names(path, columns)
-    try:
-        # All columns are read: a row with too many cells is only then seen.
-        cells = pl.read_csv(
-            path, infer_schema=False, row_index_name="row", row_index_offset=2, empty_string_is_null=False
-        )
-    except pl.exceptions.PolarsError as fault:
-        raise table.error(f"cannot be read as a table: {str(fault).splitlines()[0]}") from fault
-    if cells.is_empty():
-        raise table.error("a header and no rows")
-    found = delimited.text_table(cells, tuple(names), dataset_id=SPEC.dataset_id, path=path, missing=MISSING)
-    return found.with_rows(found.rows.rename(names))

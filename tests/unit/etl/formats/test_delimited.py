@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etl.errors import BadInputError
@@ -131,6 +131,45 @@ def test_both_ways_of_reading_give_what_was_written(
     csv.writer(quoted, quoting=csv.QUOTE_ALL).writerows([("a", "b"), *rows])
     for content, is_quoted in ((plain, False), (plain, True), (quoted.getvalue(), True)):
         assert read(folder, content, "a", "b", is_quoted=is_quoted, missing="^NA$").rows() == expected
+
+
+ANY_CELLS = st.text(st.sampled_from('ab ,"\n\r\tµ'), max_size=6)
+
+
+@given(
+    rows=st.lists(st.tuples(ANY_CELLS, ANY_CELLS, ANY_CELLS), min_size=1, max_size=8),
+    quoting=st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]),
+    line_end=st.sampled_from(["\n", "\r\n"]),
+)
+def test_quoted_cells_hold_anything(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, ...]], quoting: int, line_end: str
+) -> None:
+    if quoting == csv.QUOTE_MINIMAL:
+        # The writer leaves a carriage return without quotes, which then ends a line.
+        rows = [tuple(cell.replace("\r", "") for cell in row) for row in rows]
+    written = io.StringIO()
+    csv.writer(written, quoting=quoting, lineterminator=line_end).writerows([("a", "b", "c"), *rows])  # type: ignore[arg-type]
+    expected = [(number, *row) for number, row in enumerate(rows, start=2)]
+    found = read(tmp_path_factory.mktemp("table"), written.getvalue(), "a", "b", "c", is_quoted=True)
+    assert found.rows() == expected
+
+
+@given(text=st.text(st.sampled_from('a,"\n\r '), max_size=40))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_polars_reads_what_the_standard_reads(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """Whatever stands in a file, reading it row by row gives the same cells, or the same complaint."""
+    folder, found = tmp_path_factory.mktemp("table"), []
+    for is_fast in (True, False):
+        with monkeypatch.context() as patch:
+            if not is_fast:
+                patch.setattr(delimited, "_regular_shape", lambda *_: None)
+            try:
+                found.append(read(folder, f'x,y\n{text}"b"\n', "x", "y", is_quoted=True).rows())
+            except BadInputError as fault:
+                found.append(str(fault))
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("start", ["x^", "x\x01", "BZh9", "(µ/ý"])
