@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numba import njit
+from numpy.typing import NDArray
 
 from etl.errors import BadInputError
 
@@ -312,27 +314,44 @@ def _regular_shape(data: bytes, separator: str) -> tuple[int, int] | None:
     That is: every quote begins or ends a cell, or is one of two in a quoted cell; all records have as many
     cells, two or more; there are rows. None for any other file.
     """
-    text = np.frombuffer(data, np.uint8)
-    is_quote = text == QUOTE
-    quotes = np.flatnonzero(is_quote)
-    if len(quotes) % 2 or data.count(b"\r") != data.count(b"\r\n"):
-        return None
-    outer = np.array([ord(separator), LINE_END, CARRIAGE_RETURN, QUOTE], np.uint8)
-    opening, closing = quotes[::2], quotes[1::2]
-    begins = (opening == 0) | np.isin(text[opening - 1], outer[[0, 1, 3]])
-    if not begins.all() or not np.isin(text[closing + 1], outer).all():
-        return None
-    ends = np.flatnonzero((text == ord(separator)) | (text == LINE_END))
-    # A sum of bytes overflows, and keeps whether it is odd: inside a quoted cell.
-    inside = np.cumsum(is_quote, dtype=np.uint8)[ends] & 1
-    ends = ends[inside == 0]
-    is_line_end = text[ends] == LINE_END
-    n_cells = int(np.argmax(is_line_end)) + 1
-    n_records = np.count_nonzero(is_line_end)
-    is_even = ends.size == n_records * n_cells and is_line_end[n_cells - 1 :: n_cells].all()
-    if n_cells < 2 or n_records < 2 or not is_even:
-        return None
-    return int(n_records) - 1, int(ends[n_cells - 1]) + 1
+    n_rows, end_of_header = _walk(np.frombuffer(data, np.uint8), ord(separator))
+    return (n_rows, end_of_header) if n_rows > 0 else None
+
+
+@njit(cache=True, nogil=True)
+def _walk(text: NDArray[np.uint8], separator: int) -> tuple[int, int]:
+    """Return rows and end of the header as ``_regular_shape``, no rows for a file in doubt."""
+    begin, plain, quoted, closed = 0, 1, 2, 3
+    state, n_cells, n_first, n_records, end_of_header = begin, 0, 0, 0, 0
+    for i in range(len(text)):
+        byte = text[i]
+        if state == quoted:
+            if byte == QUOTE:
+                state = closed
+        elif byte == separator:
+            n_cells += 1
+            state = begin
+        elif byte == LINE_END:
+            n_cells += 1
+            if n_records == 0:
+                n_first, end_of_header = n_cells, i + 1
+            if n_cells != n_first or n_cells < 2:
+                return 0, 0
+            n_records += 1
+            n_cells, state = 0, begin
+        elif byte == CARRIAGE_RETURN:
+            if i + 1 == len(text) or text[i + 1] != LINE_END:
+                return 0, 0
+        elif byte == QUOTE:
+            # The first of a cell, or the second of two in one.
+            if state == plain:
+                return 0, 0
+            state = quoted
+        elif state == closed:
+            return 0, 0
+        else:
+            state = plain
+    return n_records - 1 if state == begin and n_cells == 0 else 0, end_of_header
 
 
 def _cells(body: bytes, separator: str, *, quote: str | None) -> pl.DataFrame:
