@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import polars as pl
 import typer
@@ -15,17 +15,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from assets.resources import Warehouse
 from etl.accounting import RowAccount
-from etl.agreement.standardize import Population
-from etl.agreement.summary import overview
 from etl.errors import PerturbhouseError
 from etl.settings import Settings, settings_from
 from etl.threads import usable_cpus
 from etl.warehouse.contents import table_contents
 from etl.warehouse.scan import exists, scan, table_named
 from etl.warehouse.sql import query as run_query
-from etl.warehouse.standardized_agreement import standardized_agreement
 from schemas.vocabularies import REFERENCE_CHANGES
 
 app = typer.Typer(
@@ -256,11 +252,14 @@ def agreement(
     root: Root = None,
 ) -> None:
     """Print how far every two datasets say the same, beside baselines, with intervals over compounds."""
+    from etl.agreement.summary import overview
+    from etl.warehouse.standardized_agreement import standardized_agreement
+
     settings = _settings(root, None)
     if standardize is None:
         summary = scan("mart/agreement_summary", root=settings.root).collect()
     else:
-        summary = standardized_agreement(cast("Population", standardize), metric, root=settings.root)
+        summary = standardized_agreement(standardize, metric, root=settings.root)
     table = overview(summary, metric)
     title = f"{metric}: mean [95 % interval]"
     if standardize:
@@ -421,6 +420,7 @@ def reference_diff(
     Every reported name is resolved again with them: gained, lost, moved to another id, or the same id on
     other evidence. PubChem's service is not asked; its files are used where the folder holds them.
     """
+    from assets.resources import Warehouse
     from etl.harmonize.reference_diff import reference_diff as compare
     from etl.harmonize.reference_folder import ReferenceFolder
     from etl.harmonize.structures import standardize
@@ -522,6 +522,7 @@ def _settings(root: str | None, raw: Path | None, *, pubchem_mode: str | None = 
 def _build(dataset_ids: list[str], settings: Settings, *, force: bool, workers: int | None) -> None:
     """Build, show progress and what was done; exit code 1 if a dataset or a fit unit failed."""
     from assets.build import build as build_datasets
+    from assets.resources import Warehouse
 
     started = time.monotonic()
     with console.status("Looking at the files …") as status:

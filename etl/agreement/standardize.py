@@ -11,7 +11,7 @@ image of the condition itself.
 """
 
 from functools import cache
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -23,7 +23,7 @@ from etl.agreement.similarity import METRICS
 from etl.arrays import FloatArray
 from etl.errors import BadInputError
 
-Population = Literal["dataset", "context"]
+POPULATIONS: Final = ("dataset", "context")
 STANDARDIZED_METRICS: Final = (
     *(metric for metric in METRICS if metric.endswith("_fold_change")),
     "spearman_significant",
@@ -45,7 +45,7 @@ class Spread(NamedTuple):
     sd: FloatArray
 
 
-def standardized(load: Load, effects: pl.LazyFrame, population: Population) -> Load:
+def standardized(load: Load, effects: pl.LazyFrame, population: str) -> Load:
     """Return what reads one context of a dataset with standardized effects.
 
     A gene that has one value throughout, or no other, is not measured then.
@@ -59,8 +59,8 @@ def standardized(load: Load, effects: pl.LazyFrame, population: Population) -> L
     Raises:
         BadInputError: there is no such population.
     """
-    if population not in get_args(Population):
-        rule = f"no population {population!r}; there are {', '.join(get_args(Population))}"
+    if population not in POPULATIONS:
+        rule = f"no population {population!r}; there are {', '.join(POPULATIONS)}"
         raise BadInputError(rule)
 
     @cache

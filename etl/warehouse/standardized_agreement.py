@@ -6,7 +6,7 @@ Here: reading what it needs. Not here: how effects are scaled, and the compariso
 import polars as pl
 
 from etl.agreement.measure import loader, measure
-from etl.agreement.standardize import STANDARDIZED_METRICS, Population, standardized
+from etl.agreement.standardize import STANDARDIZED_METRICS, standardized
 from etl.agreement.summary import summarize
 from etl.errors import BadInputError
 from etl.settings import DEFAULT_ROOT
@@ -20,7 +20,7 @@ from schemas.mart.replicate_retrieval import REPLICATE_RETRIEVAL
 
 
 def standardized_agreement(
-    population: Population, metric: str | None = None, *, root: str = DEFAULT_ROOT
+    population: str, metric: str | None = None, *, root: str = DEFAULT_ROOT
 ) -> pl.DataFrame:
     """Return means of agreement, where effects are in units of each gene's spread.
 

@@ -1,7 +1,7 @@
 """One warehouse built from the simulated studies, for the tests that only read it.
 
-It is built once per run: of several test processes the first builds it, the others copy it. Files of tests
-that need it come last, but for the first of them, so that nobody waits for the build.
+It is built once per run: of several test processes the first builds it, the others copy it. Meanwhile they
+work on files of tests that do not need it.
 """
 
 import fcntl
@@ -28,8 +28,17 @@ def make_warehouse() -> MakeWarehouse:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    readers = [item.path for item in items if "demo" in getattr(item, "fixturenames", ())]
-    items.sort(key=lambda item: item.path in readers and item.path != readers[0])
+    """Let a file that needs the warehouse come first, other builds beside its build, short files last."""
+    readers = {item.path for item in items if "built_demo" in getattr(item, "fixturenames", ())}
+    first = next((item.path for item in items if item.path in readers), None)
+
+    def place(item: pytest.Item) -> int:
+        if item.path == first:
+            return 0
+        is_integration = item.path.parent == Path(__file__).parent
+        return (2 if item.path in readers else 1) if is_integration else 3
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,20 @@ def warehouse(simulated_raw: Path, tmp_path: Path, make_warehouse) -> Warehouse:
     return make_warehouse(tmp_path / "warehouse", simulated_raw)
 
 
+@pytest.fixture(scope="module")
+def built_once(tmp_path_factory: pytest.TempPathFactory, simulated_raw: Path, make_warehouse) -> Path:
+    folder = tmp_path_factory.mktemp("built") / "warehouse"
+    assert build([PHASE1], make_warehouse(folder, simulated_raw)).failed_units == {}
+    return folder
+
+
+@pytest.fixture
+def built(built_once: Path, warehouse: Warehouse) -> Warehouse:
+    """A warehouse of a test's own in which both units are fitted."""
+    shutil.copytree(built_once, warehouse.root)
+    return warehouse
+
+
 def fail_in(monkeypatch: pytest.MonkeyPatch, context_id: str, error: Exception) -> None:
     """Let the fit of a context fail after its first rows."""
     real = assets.mart.fit_context
@@ -115,12 +129,11 @@ def test_an_error_for_the_user_is_told_in_its_own_words(
 
 
 def test_a_unit_that_fails_again_keeps_its_last_good_rows(
-    demo, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+    demo, built: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert build([PHASE1], warehouse).failed_units == {}
     fail_in(monkeypatch, SMALLER.context_id, RuntimeError("planted"))
-    assert set(build([PHASE1], warehouse, force=True).failed_units) == {SMALLER}
-    assert_as_in_demo(demo[0].root, warehouse.root, PHASE1)
+    assert set(build([PHASE1], built, force=True).failed_units) == {SMALLER}
+    assert_as_in_demo(demo[0].root, built.root, PHASE1)
 
 
 def test_two_worker_processes_give_the_same_tables(demo, warehouse: Warehouse) -> None:
@@ -154,9 +167,9 @@ def test_a_killed_worker_costs_its_unit_and_no_other(warehouse: Warehouse) -> No
     assert again.failed_units == {}
 
 
-def test_a_worker_killed_in_the_middle_of_a_fit_leaves_a_failed_run(warehouse: Warehouse) -> None:
+def test_a_worker_killed_in_the_middle_of_a_fit_leaves_a_failed_run(built: Warehouse) -> None:
     def kill_the_first_that_runs() -> None:
-        with instance_of(warehouse) as instance:
+        with instance_of(built) as instance:
             deadline = time.monotonic() + 60
             running = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED], job_name="effects")
             while not instance.get_runs(running) and time.monotonic() < deadline:
@@ -164,13 +177,12 @@ def test_a_worker_killed_in_the_middle_of_a_fit_leaves_a_failed_run(warehouse: W
         for child in multiprocessing.active_children():
             child.kill()
 
-    assert build([PHASE1], warehouse).failed_units == {}
     killer = threading.Thread(target=kill_the_first_that_runs)
     killer.start()
-    built = build([PHASE1], warehouse, workers=2, force=True)
+    again = build([PHASE1], built, workers=2, force=True)
     killer.join(60)
-    assert built.failed_units
-    with instance_of(warehouse) as instance:
+    assert again.failed_units
+    with instance_of(built) as instance:
         unfinished = [run for run in instance.get_runs() if not run.is_finished]
         failed = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
     assert unfinished == []
@@ -239,10 +251,9 @@ def test_a_context_that_is_gone_leaves_with_its_effects_and_its_partition(
     assert built.warnings == []
 
 
-def test_units_rest_on_their_dataset(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_units_rest_on_their_dataset(built: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a dataset itself is stale its units are not fitted: they would rest on tables of before."""
-    assert build([PHASE1], warehouse).failed_units == {}
-    assert stale_units(root=warehouse.root) == {}
+    assert stale_units(root=built.root) == {}
     monkeypatch.setattr("etl.provenance.code_version", lambda: "another code")
-    assert not is_fresh(PHASE1, root=warehouse.root, raw_root=warehouse.raw_path)
-    assert stale_units(root=warehouse.root) == {}
+    assert not is_fresh(PHASE1, root=built.root, raw_root=built.raw_path)
+    assert stale_units(root=built.root) == {}

@@ -21,7 +21,7 @@ from etl.warehouse.integrity import repeated_ids
 from etl.warehouse.scan import exists, scan
 from schemas import TABLES
 
-FEW = ("l1000_ljp005", "drugseq_kp6490", "ccle_2015", "depmap_24q4")
+FEW = ("l1000_ljp005", "l1000_phase1", "ccle_2015", "depmap_24q4")
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +85,10 @@ def test_tables_over_all_datasets_are_repaired_where_every_dataset_is_fresh(
     assert build(["ccle_2015"], warehouse).rebuilt == ()
 
 
-def test_two_builds_that_start_at_once_leave_each_row_once(simulated_raw: Path, tmp_path: Path) -> None:
-    root = str(tmp_path / "warehouse")
-    folders = ["--raw", str(simulated_raw), "--root", root]
+def test_two_builds_that_start_at_once_leave_each_row_once(tmp_path: Path) -> None:
+    root, datasets = str(tmp_path / "warehouse"), ("gcsi", "ccle_2015")
+    simulate_studies(tmp_path / "raw", datasets=datasets)
+    folders = ["--raw", str(tmp_path / "raw"), "--root", root]
     environment = os.environ | {"PERTURBHOUSE_PUBCHEM": "offline"}
     processes = [
         subprocess.Popen(
@@ -97,12 +98,12 @@ def test_two_builds_that_start_at_once_leave_each_row_once(simulated_raw: Path, 
             stderr=subprocess.PIPE,
             text=True,
         )
-        for dataset_id in ("gcsi", "ccle_2015")
+        for dataset_id in datasets
     ]
     for process in processes:
         _, told = process.communicate(timeout=120)
         assert process.returncode == 0, told
     assert repeated_ids(TABLES["core/compound"], root=root).is_empty()
-    assert set(scan("core/dataset", root=root).collect()["dataset_id"]) == {"gcsi", "ccle_2015"}
+    assert set(scan("core/dataset", root=root).collect()["dataset_id"]) == set(datasets)
     compounds = scan("core/compound_name", root=root).select(pl.col("compound_id").n_unique()).collect()
     assert scan("core/compound", root=root).collect().height == compounds.item()

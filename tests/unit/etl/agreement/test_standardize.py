@@ -38,7 +38,7 @@ def frames() -> tuple[pl.DataFrame, pl.LazyFrame]:
 
 def loaded(population: str, context: str) -> ContextData:
     conditions, effects = frames()
-    return standardized(loader(conditions, effects), effects, population)("a", context)  # type: ignore[arg-type]
+    return standardized(loader(conditions, effects), effects, population)("a", context)
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
@@ -58,7 +58,7 @@ def test_effects_are_in_units_of_the_spread(population: str, context: str) -> No
 def test_an_unknown_population_is_refused() -> None:
     conditions, effects = frames()
     with pytest.raises(BadInputError, match="no population 'plate'; there are dataset, context"):
-        standardized(loader(conditions, effects), effects, "plate")  # type: ignore[arg-type]
+        standardized(loader(conditions, effects), effects, "plate")
 
 
 def test_a_gene_that_is_large_everywhere_counts_no_more_than_others() -> None:
