@@ -7,6 +7,8 @@ import pytest
 from etl.errors import BadInputError
 from etl.simulate import DEFAULT_SEED, DEMO, simulate_studies
 
+FEW = ("l1000_ljp005", "gcsi")
+
 
 def contents(raw: Path) -> dict[str, bytes]:
     return {str(path.relative_to(raw)): path.read_bytes() for path in raw.rglob("*") if path.is_file()}
@@ -41,15 +43,15 @@ def test_every_dataset_is_marked_and_carries_its_truth(simulated: Path) -> None:
 
 
 def test_folders_are_returned_by_dataset(tmp_path: Path) -> None:
-    folders = simulate_studies(tmp_path)
-    assert folders == {dataset_id: tmp_path / dataset_id for dataset_id in DEMO}
+    folders = simulate_studies(tmp_path, datasets=FEW)
+    assert folders == {dataset_id: tmp_path / dataset_id for dataset_id in FEW}
     assert all(folder.is_dir() for folder in folders.values())
 
 
 def test_simulating_twice_into_one_folder_is_allowed(tmp_path: Path) -> None:
-    simulate_studies(tmp_path, seed=7)
+    simulate_studies(tmp_path, seed=7, datasets=FEW)
     before = contents(tmp_path)
-    simulate_studies(tmp_path, seed=7)
+    simulate_studies(tmp_path, seed=7, datasets=FEW)
     assert contents(tmp_path) == before
 
 
