@@ -21,7 +21,9 @@ from etl.warehouse.integrity import repeated_ids
 from etl.warehouse.scan import exists, scan
 from schemas import TABLES
 
-FEW = ("l1000_ljp005", "l1000_phase1", "ccle_2015", "depmap_24q4")
+FEW = ("l1000_ljp005", "ccle_2015", "depmap_24q4")
+NOT_WRITTEN = {"core/sample_annotation"}
+"""None of these datasets says of a sample what its table has no column for."""
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +65,10 @@ def test_a_killed_build_leaves_readable_tables_and_the_next_completes(
 
     warehouse = make_warehouse(root, few_raw)
     assert build([], warehouse).failed == {}
-    for name, table in TABLES.items():
-        assert exists(name, root=undisturbed)
+    written = {name for name in TABLES if exists(name, root=undisturbed)}
+    assert set(TABLES) - written == NOT_WRITTEN
+    for name in sorted(written):
+        table = TABLES[name]
         assert_frame_equal(
             scan(name, root=warehouse.root).collect().sort(table.primary_key),
             scan(name, root=undisturbed).collect().sort(table.primary_key),
