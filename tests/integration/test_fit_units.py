@@ -205,7 +205,10 @@ def test_an_interrupted_build_leaves_no_process_and_no_run_behind(
         if (Path(warehouse.root) / "core/dataset/_delta_log").is_dir():
             break
         time.sleep(0.05)
-    time.sleep(2.0)
+    with instance_of(warehouse) as instance:
+        fits = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED], job_name="effects")
+        while not instance.get_runs(fits) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(60) != 0
     with pytest.raises(ProcessLookupError):
