@@ -109,9 +109,9 @@ def _rows(source: Block, queries: IntArray, ranking: Ranking) -> pl.DataFrame:
             "is_first": best <= 1,
             "is_in_5": best <= 5,
             "is_in_10": best <= 10,
-            "recall_1_null": np.clip(null.recall[1], 0, 1),
-            "recall_10_null": np.clip(null.recall[10], 0, 1),
+            "recall_1_null": null.recall[1],
+            "recall_10_null": null.recall[10],
             "auroc": pl.Series(ranking.auroc).fill_nan(None),
-            "p_value": pl.Series(np.clip(null.p_value, 0, 1)).fill_nan(None),
+            "p_value": pl.Series(null.p_value).fill_nan(None),
         }
     )

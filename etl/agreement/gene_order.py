@@ -22,6 +22,7 @@ STRONG: Final = np.uint8(4)
 """Bit of a direction: the gene is strong."""
 
 ROWS_PER_TASK: Final = 64
+"""Profiles that a thread works on at a time."""
 _DIGIT_BITS: Final = 11
 """Bits of a digit of radix sort: three of them hold a 32-bit number, and 2,048 counts stay in the cache."""
 

@@ -117,9 +117,9 @@ def retrieval_rows(
         "normalized_rank": pl.Series(ranking.normalized_rank).fill_nan(None),
         "normalized_rank_null": pl.Series(null.normalized_rank),
         **{f"recall_{k}": best <= k for k in RECALLS},
-        **{f"recall_{k}_null": pl.Series(np.clip(null.recall[k], 0, 1)) for k in (1, 10)},
+        **{f"recall_{k}_null": pl.Series(null.recall[k]) for k in (1, 10)},
         "auroc": pl.Series(ranking.auroc).fill_nan(None),
-        "p_value": pl.Series(np.clip(null.p_value, 0, 1)).fill_nan(None),
+        "p_value": pl.Series(null.p_value).fill_nan(None),
     }
     queries = pl.DataFrame(
         {

@@ -114,8 +114,8 @@ def chance(ranking: Ranking) -> Chance:
     middle = np.where(is_between, 1 - above, middle)
     return Chance(
         normalized_rank=normalized((n + 1) / (k + 1), n),
-        recall={top: 1 - _p_at_least(n, k, np.full_like(n, top + 1)) for top in RECALLS},
-        p_value=middle,
+        recall={top: np.clip(1 - _p_at_least(n, k, np.full_like(n, top + 1)), 0, 1) for top in RECALLS},
+        p_value=np.clip(middle, 0, 1),
     )
 
 

@@ -18,6 +18,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from etl.agreement.gene_order import (
+    ROWS_PER_TASK,
     STRONG,
     Bits,
     Float32,
@@ -55,7 +56,6 @@ DISCRETE: Final = (
 )
 METRICS: Final = (*CONTINUOUS, *DISCRETE)
 
-ROWS_PER_TASK: Final = 64
 PAIRS_PER_TASK: Final = 4096
 SHORT_LIST: Final = 16
 """Genes below which ranking by sorting is faster than by counting, on long profiles."""

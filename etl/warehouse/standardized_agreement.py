@@ -17,6 +17,7 @@ from schemas.mart.condition_match import CONDITION_MATCH
 from schemas.mart.differential_expression import DIFFERENTIAL_EXPRESSION
 from schemas.mart.replicate_agreement import REPLICATE_AGREEMENT
 from schemas.mart.replicate_retrieval import REPLICATE_RETRIEVAL
+from schemas.mart.retrieval import RETRIEVAL
 
 
 def standardized_agreement(
@@ -46,13 +47,13 @@ def standardized_agreement(
     parts = list(measure(matches, conditions, load))
     if not parts:
         return pl.DataFrame(schema=AGREEMENT_SUMMARY.polars_schema)
-    agreement, baseline, retrieval = (pl.concat(rows) for rows in zip(*parts, strict=True))
+    agreement, baseline, _ = (pl.concat(rows) for rows in zip(*parts, strict=True))
     wanted = [metric] if metric else list(STANDARDIZED_METRICS)
     summary = summarize(
         matches,
         agreement.filter(pl.col("metric").is_in(wanted)),
         baseline.filter(pl.col("metric").is_in(wanted)),
-        retrieval,
+        RETRIEVAL.empty(),
         REPLICATE_AGREEMENT.empty(),
         REPLICATE_RETRIEVAL.empty(),
     )
